@@ -1,0 +1,129 @@
+"""One image: from a file, bytes or an array to `uint8` pixels of the channels and the size a network takes."""
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from convatlas.errors import InputError
+
+Fit = Literal["crop", "pad", "stretch"]
+Raw = str | Path | bytes | NDArray[Any] | Image.Image
+"""An image that is not decoded yet, or an array of (H, W) or (H, W, C)."""
+
+SUFFIXES = (
+    ".bmp", ".dib", ".gif", ".jpeg", ".jpg", ".jpe", ".jfif", ".png", ".apng", ".ppm", ".pgm", ".pbm", ".pnm",
+    ".tif", ".tiff", ".webp", ".tga", ".jp2", ".avif", ".ico",
+)  # fmt: skip
+"""What is taken for an image in a folder."""
+
+
+class UnreadableImageError(InputError):
+    """A file is no image, is cut short, or is of a kind that cannot be read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preparation:
+    """How an image is made ready for a network: the same in training, evaluation and prediction."""
+
+    size: tuple[int, int, int]
+    """C, H, W."""
+    fit: Fit = "crop"
+    mean: tuple[float, ...]
+    """A value a channel, of pixels scaled to 0…1."""
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if self.fit not in get_args(Fit):
+            raise InputError(f"fit is one of {', '.join(get_args(Fit))}, and not {self.fit!r}")
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) != self.size[0]:
+                raise InputError(
+                    f"{name} has {len(values)} value{'s' * (len(values) != 1)}, and the network takes "
+                    f"{self.size[0]} channel{'s' * (self.size[0] != 1)}"
+                )
+        if min(self.std) <= 0:
+            raise InputError(f"std has to be above 0 in every channel, and is {self.std}")
+
+    def pixels(self, raw: Raw) -> NDArray[np.uint8]:
+        """`uint8 (C, H, W)`. Raises UnreadableImageError."""
+        return prepare(raw, self.size, self.fit)
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """`uint8 or 0…255 (N, C, H, W) -> float32 (N, C, H, W)`: scaled to 0…1, less the mean, over the deviation."""
+        scale = 1 / (255 * torch.tensor(self.std, device=images.device).view(-1, 1, 1))
+        shift = torch.tensor(self.mean, device=images.device).view(-1, 1, 1) * 255 * scale
+        return images.float() * scale - shift
+
+    @classmethod
+    def from_config(cls, values: Mapping[str, Any]) -> "Preparation":
+        """What `dataclasses.asdict` gave, back from JSON. Raises KeyError or TypeError for anything else."""
+        return cls(size=tuple(values["size"]), fit=values["fit"], mean=tuple(values["mean"]), std=tuple(values["std"]))
+
+
+def read(raw: Raw) -> Image.Image:
+    """The decoded image, turned as its EXIF says. Raises UnreadableImageError, which names a file."""
+    if isinstance(raw, np.ndarray):
+        return Image.fromarray(raw)
+    label = str(raw) if isinstance(raw, str | Path) else "the image"
+    try:
+        image = raw if isinstance(raw, Image.Image) else Image.open(io.BytesIO(raw) if isinstance(raw, bytes) else raw)
+        image.load()
+        return ImageOps.exif_transpose(image)
+    except FileNotFoundError as error:
+        raise UnreadableImageError(f"there is no file {label}") from error
+    except (OSError, ValueError, SyntaxError, EOFError, IndexError, Image.DecompressionBombError) as error:
+        raise UnreadableImageError(f"{label} cannot be read as an image: {error}") from error
+
+
+def eight_bits(image: Image.Image) -> Image.Image:
+    """The image as L or RGB: 16 bits scaled to 8, a palette resolved, what is transparent laid on white."""
+    if image.mode in ("L", "RGB"):
+        return image
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        values = np.asarray(image).astype(np.float64)
+        top = {"F": 1.0 if values.max(initial=0) <= 1 else 255.0}.get(image.mode, 65535.0)
+        if image.mode == "I" and values.max(initial=0) <= 255:
+            top = 255.0
+        return Image.fromarray((values.clip(0, top) * (255 / top)).round().astype(np.uint8))
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("L" if image.mode == "1" else "RGB")
+
+
+def fitted(image: Image.Image, height: int, width: int, fit: Fit) -> Image.Image:
+    """The image at `height`×`width`.
+
+    `crop` scales the image to cover the size and cuts the middle out; `pad` scales it down to lie within,
+    or up by the largest whole number (so MNIST's 28×28 lie unscaled in LeNet-5's 32×32, as in its
+    paper), and puts black around it; `stretch` takes no heed of its proportions.
+    """
+    if image.size == (width, height):
+        return image
+    bilinear = Image.Resampling.BILINEAR
+    if fit == "stretch":
+        return image.resize((width, height), bilinear)
+    if fit == "crop":
+        return ImageOps.fit(image, (width, height), bilinear)
+    scale = min(width / image.width, height / image.height)
+    scale = float(int(scale)) if scale >= 1 else scale
+    inner = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    canvas = Image.new(image.mode, (width, height))
+    canvas.paste(image.resize(inner, bilinear), ((width - inner[0]) // 2, (height - inner[1]) // 2))
+    return canvas
+
+
+def prepare(raw: Raw, size: tuple[int, int, int], fit: Fit) -> NDArray[np.uint8]:
+    """`uint8 (C, H, W)`: the image with one channel (grey) or three (colour). Raises UnreadableImageError."""
+    channels, height, width = size
+    image = eight_bits(read(raw)).convert("L" if channels == 1 else "RGB")
+    pixels = np.asarray(fitted(image, height, width, fit))
+    return pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))

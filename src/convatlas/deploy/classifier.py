@@ -1,0 +1,117 @@
+"""`load` a trained network and ask it what pictures show."""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from convatlas.data.images import Raw, UnreadableImageError
+from convatlas.network import Network
+from convatlas.weights.bundle import Bundle, load_trained
+
+Picture = str | os.PathLike[str] | Image.Image | NDArray[Any]
+BATCH = 256
+
+
+class Prediction(NamedTuple):
+    """What a picture shows, by a network's opinion: the likeliest classes, likeliest first."""
+
+    labels: tuple[str, ...]
+    probabilities: tuple[float, ...]
+
+    @property
+    def label(self) -> str:
+        """The likeliest class."""
+        return self.labels[0]
+
+    @property
+    def probability(self) -> float:
+        """Of the likeliest class."""
+        return self.probabilities[0]
+
+
+class Classifier:
+    """A trained network with all that travels with its weights; computes in float32."""
+
+    def __init__(self, bundle: Bundle, network: Network, *, device: str = "cpu") -> None:
+        self.bundle = bundle
+        self.device = torch.device(device)
+        self.network = network.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of the logits."""
+        return self.bundle.classes
+
+    @classmethod
+    def from_pretrained(cls, source: str | os.PathLike[str], *, device: str = "cpu") -> "Classifier":
+        """The classifier in a run's folder, or of `org/name` on the Hub. Raises InputError where there is none."""
+        return cls(*load_trained(source), device=device)
+
+    def predict(self, pictures: Picture | Iterable[Picture], *, top: int = 1) -> list[Prediction]:
+        """For each picture its `top` likeliest classes.
+
+        Pictures are paths, PIL images, or uint8 arrays of (H, W) or (H, W, C). Raises UnreadableImageError,
+        which is an InputError, for one that cannot be read, and ValueError for arrays of another type.
+        """
+        single = isinstance(pictures, str | os.PathLike | Image.Image | np.ndarray)
+        found = list(self.stream([pictures] if single else pictures, top=top))  # type: ignore[arg-type, list-item]
+        for prediction in found:
+            if isinstance(prediction, UnreadableImageError):
+                raise prediction
+        return [prediction for prediction in found if isinstance(prediction, Prediction)]
+
+    def stream(self, pictures: Iterable[Picture], *, top: int = 1) -> Iterator[Prediction | UnreadableImageError]:
+        """Like `predict`, one after another as batches are done; a picture that cannot be read gives its error."""
+        batch: list[NDArray[np.uint8] | UnreadableImageError] = []
+        for picture in pictures:
+            try:
+                batch.append(self.bundle.images.pixels(as_raw(picture)))
+            except UnreadableImageError as error:
+                batch.append(error)
+            if len(batch) == BATCH:
+                yield from self._answer(batch, top)
+                batch = []
+        yield from self._answer(batch, top)
+
+    def _answer(
+        self, batch: list[NDArray[np.uint8] | UnreadableImageError], top: int
+    ) -> Iterator[Prediction | UnreadableImageError]:
+        readable = [pixels for pixels in batch if not isinstance(pixels, UnreadableImageError)]
+        answers: Iterator[NDArray[np.float32]] = iter(self._probabilities(np.stack(readable)) if readable else [])
+        for pixels in batch:
+            if isinstance(pixels, UnreadableImageError):
+                yield pixels
+            else:
+                row = next(answers)
+                order = np.argsort(-row, kind="stable")[:top]
+                yield Prediction(tuple(self.classes[i] for i in order), tuple(float(row[i]) for i in order))
+
+    @torch.no_grad()
+    def _probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """`uint8 (N, C, H, W) -> float32 (N, K)`."""
+        images = self.bundle.images.normalize(torch.from_numpy(pixels).to(self.device))
+        logits = self.network(images.contiguous(memory_format=torch.channels_last))
+        probabilities: NDArray[np.float32] = logits.float().softmax(1).cpu().numpy()
+        return probabilities
+
+
+def load(source: str | os.PathLike[str], *, device: str = "cpu") -> Classifier:
+    """The classifier in a run's folder, or of `org/name` on the Hub. Raises InputError where there is none."""
+    return Classifier.from_pretrained(source, device=device)
+
+
+def as_raw(picture: Picture) -> Raw:
+    """The picture as the data room takes it. Raises ValueError for an array that is no picture."""
+    if isinstance(picture, np.ndarray):
+        if picture.dtype != np.uint8 or picture.ndim not in (2, 3):
+            raise ValueError(
+                f"an array has to be uint8 of (H, W) or (H, W, C), and is {picture.dtype} of {picture.shape}"
+            )
+        return picture
+    return picture if isinstance(picture, Image.Image) else Path(picture)

@@ -1,0 +1,1 @@
+"""Parts that several papers share. This room imports torch alone."""

@@ -1,0 +1,261 @@
+"""LeNet: LeCun, Bottou, Bengio, Haffner 1998, Sec. II-B; and the form of it that lectures teach.
+
+The lecture form (Zhang et al., "Dive into deep learning") is what today's readers meet first: sigmoid units,
+plain average pooling, a dense classifier. `lenet5` is the network of 1998, with its trainable
+subsampling, its partial connections, its scaled tanh and its Euclidean output units.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from convatlas.layers.init import lecun_, xavier_
+from convatlas.network import Network
+from convatlas.registry import register
+
+# --------------------------------------------------------------------------- LeNet-5, 1998
+
+# Table I: the maps of S2 (down) that each map of C3 (across) sees.
+TABLE_I = (
+    "X...XXX..XXXX.XX",
+    "XX...XXX..XXXX.X",
+    "XXX...XXX..X.XXX",
+    ".XXX..XXXX..X.XX",
+    "..XXX..XXXX.XX.X",
+    "...XXX..XXXX.XXX",
+)
+
+# Fig. 3: the output units' codes are 7×12 pictures of the characters, for an eye a check and for the network
+# 84 numbers of ±1. The paper prints them as a picture only; these, the digits 0 to 9, are drawn after it.
+FIGURE_3 = """
+..###..  ...##..  .#####.  #######  ....##.  #######  ..####.  #######  .#####.  .####..
+.##.##.  ..###..  ##...##  .....##  ...###.  ##.....  .##....  ##...##  ##...##  ##..##.
+##...##  .####..  ##...##  ....##.  ..####.  ##.....  ##.....  .....##  ##...##  ##...##
+##...##  ...##..  .....##  ...##..  .##.##.  ##.....  ##.....  .....##  ##...##  ##...##
+##...##  ...##..  .....##  ..####.  .##.##.  ######.  ##.###.  ....##.  .##.##.  ##...##
+##...##  ...##..  ....##.  ....###  ##..##.  ##...##  ###..##  ....##.  ..###..  ##..###
+##...##  ...##..  ...##..  .....##  ##..##.  .....##  ##...##  ...##..  .##.##.  .###.##
+##...##  ...##..  ..##...  .....##  #######  .....##  ##...##  ...##..  ##...##  .....##
+##...##  ...##..  .##....  .....##  ....##.  .....##  ##...##  ..##...  ##...##  .....##
+##...##  ...##..  ##.....  .....##  ....##.  .....##  ##...##  ..##...  ##...##  .....##
+.##.##.  ...##..  ##.....  ##...##  ....##.  ##...##  .##..##  .##....  ##...##  ....##.
+..###..  .######  #######  .#####.  ....##.  .#####.  ..####.  .##....  .#####.  .####..
+"""
+
+
+@dataclass(frozen=True)
+class LeNet5Spec:
+    """What Sec. II-B fixes, as fields that an ablation can change."""
+
+    connections: Literal["table_i", "full"] = "table_i"  # of C3 to S2
+    output: Literal["rbf", "dense"] = "rbf"
+
+    def __post_init__(self) -> None:
+        check_choice("connections", self.connections, ("table_i", "full"))
+        check_choice("output", self.output, ("rbf", "dense"))
+
+
+class ScaledTanh(nn.Module):
+    """`A tanh(S a)` with A = 1.7159 and S = 2/3, so that f(±1) = ±1 (Eq. 6 and Appendix A)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(…) -> (…)`."""
+        return 1.7159 * torch.tanh(2 / 3 * x)
+
+
+class Subsampling(nn.Module):
+    """`(N, C, H, W) -> (N, C, H/2, W/2)`: four inputs added, times a trainable coefficient, plus a bias."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.coefficient = nn.Parameter(torch.empty(channels))
+        self.bias = nn.Parameter(torch.empty(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The mean of each 2×2 neighbourhood, times four times the coefficient, plus the bias."""
+        total = 4 * nn.functional.avg_pool2d(x, kernel_size=2)
+        return self.coefficient.view(-1, 1, 1) * total + self.bias.view(-1, 1, 1)
+
+
+class C3(nn.Module):
+    """`(N, 6, 14, 14) -> (N, 16, 10, 10)`: each map sees the maps of S2 that Table I marks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = [[s2 for s2 in range(6) if TABLE_I[s2][c3] == "X"] for c3 in range(16)]
+        self.maps = nn.ModuleList(nn.Conv2d(len(seen), 1, kernel_size=5) for seen in self.seen)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """One convolution a map. `split` and `cat` gather what it sees faster than an index does."""
+        s2 = torch.split(x, 1, dim=1)
+        inputs = (torch.cat([s2[i] for i in seen], dim=1) for seen in self.seen)
+        return torch.cat([conv(maps) for conv, maps in zip(self.maps, inputs, strict=True)], dim=1)
+
+
+class RBF(nn.Module):
+    """`(N, 84) -> (N, num_classes)`: minus the squared distance to each class's code (Eq. 7).
+
+    The paper's unit answers with the distance, a penalty; its negative is a logit, so that the greatest
+    wins here as everywhere. The codes are fixed. For ten classes they are Fig. 3's digits; for any other
+    number, which the paper does not have, codes of ±1 drawn once and for all.
+    """
+
+    codes: Tensor
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.register_buffer("codes", digit_codes() if num_classes == 10 else random_codes(num_classes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Minus |x − code|², with the square multiplied out so that no (N, K, 84) is made."""
+        x = x.float()  # a difference of large numbers: eight bits of mantissa would lose it
+        with torch.autocast(x.device.type, enabled=False):
+            return 2 * x @ self.codes.T - x.square().sum(1, keepdim=True) - self.codes.square().sum(1)
+
+
+def digit_codes() -> Tensor:
+    """`(10, 84)`: Fig. 3's digits, ink +1 and paper −1, row by row."""
+    rows = [row.split() for row in FIGURE_3.split("\n") if row]
+    digits = ("".join(row[digit] for row in rows) for digit in range(10))
+    return torch.tensor([[1.0 if dot == "#" else -1.0 for dot in digit] for digit in digits])
+
+
+def random_codes(num_classes: int) -> Tensor:
+    """`(num_classes, 84)`: codes of ±1, the same on every machine."""
+    generator = torch.Generator().manual_seed(1998)
+    return torch.randint(0, 2, (num_classes, 84), generator=generator).float() * 2 - 1
+
+
+class LeNet5(Network):
+    """LeNet-5 as Fig. 2 draws it, up to its Euclidean output units; 60,000 trainable parameters.
+
+    "Units in layers up to F6 compute a dot product […] plus a bias […] passed through a squashing
+    function": so every layer of C1 to F6, the subsampling ones too, ends in the scaled tanh.
+    """
+
+    fixed_size = True
+    least_size = 32
+
+    def __init__(self, spec: LeNet5Spec, *, num_classes: int, in_channels: int) -> None:
+        super().__init__(num_classes=num_classes, in_channels=in_channels)
+        self.spec = spec
+        full = spec.connections == "full"
+        # fmt: off
+        self.c1 = part(conv=nn.Conv2d(in_channels, 6, kernel_size=5), squash=ScaledTanh())   # 6@28×28    156
+        self.s2 = part(pool=Subsampling(6), squash=ScaledTanh())                             # 6@14×14     12
+        c3 = nn.Conv2d(6, 16, kernel_size=5) if full else C3()
+        self.c3 = part(conv=c3, squash=ScaledTanh())                                         # 16@10×10 1,516
+        self.s4 = part(pool=Subsampling(16), squash=ScaledTanh())                            # 16@5×5      32
+        self.c5 = part(conv=nn.Conv2d(16, 120, kernel_size=5), squash=ScaledTanh())          # 120@1×1 48,120
+        self.f6 = part(flatten=nn.Flatten(), dense=nn.Linear(120, 84), squash=ScaledTanh())  # 84      10,164
+        # fmt: on
+        self.output = RBF(num_classes) if spec.output == "rbf" else nn.Linear(84, num_classes)
+        self.initialize()
+
+    def initialize(self) -> None:
+        """Appendix A: U(±2.4 / fan_in), where each subsampling unit has a fan-in of four."""
+        lecun_(self)
+        for layer in self.modules():
+            if isinstance(layer, Subsampling):
+                # Around 1/4, a mean of the four: drawn around 0, where a coefficient's sign is a coin's,
+                # half the maps begin as negatives and most as nearly nothing.
+                nn.init.uniform_(layer.coefficient, 0.15, 0.35)
+                nn.init.zeros_(layer.bias)
+
+    def reset_head(self, num_classes: int) -> None:
+        """A new, freshly drawn classifier for `num_classes` classes."""
+        self.num_classes = num_classes
+        self.output = RBF(num_classes) if self.spec.output == "rbf" else nn.Linear(84, num_classes)
+        lecun_(self.output)
+
+
+# --------------------------------------------------------------------------- the lecture form
+
+ACTIVATIONS = {"sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "relu": nn.ReLU}
+POOLS = {"average": nn.AvgPool2d, "max": nn.MaxPool2d}
+
+
+@dataclass(frozen=True)
+class LeNetSpec:
+    """The lecture form: what follows each of its layers."""
+
+    activation: Literal["sigmoid", "tanh", "relu"] = "sigmoid"
+    pool: Literal["average", "max"] = "average"
+
+    def __post_init__(self) -> None:
+        check_choice("activation", self.activation, tuple(ACTIVATIONS))
+        check_choice("pool", self.pool, tuple(POOLS))
+
+
+class LeNet(Network):
+    """The lecture form of LeNet: two convolutions, three dense layers, 61,706 parameters."""
+
+    fixed_size = True
+    least_size = 28
+
+    def __init__(self, spec: LeNetSpec, *, num_classes: int, in_channels: int) -> None:
+        super().__init__(num_classes=num_classes, in_channels=in_channels)
+        self.spec = spec
+        # fmt: off
+        act, pool = ACTIVATIONS[spec.activation], POOLS[spec.pool]
+        self.conv1 = part(conv=nn.Conv2d(in_channels, 6, kernel_size=5, padding=2), act=act())  # 6@28×28
+        self.pool1 = pool(kernel_size=2, stride=2)                                              # 6@14×14
+        self.conv2 = part(conv=nn.Conv2d(6, 16, kernel_size=5), act=act())                      # 16@10×10
+        self.pool2 = pool(kernel_size=2, stride=2)                                              # 16@5×5
+        self.fc3 = part(flatten=nn.Flatten(), dense=nn.Linear(16 * 5 * 5, 120), act=act())      # 120
+        self.fc4 = part(dense=nn.Linear(120, 84), act=act())                                    # 84
+        self.fc5 = nn.Linear(84, num_classes)                                                   # 10
+        # fmt: on
+        self.initialize()
+
+    def initialize(self) -> None:
+        """Xavier, as the lectures have it."""
+        xavier_(self)
+
+    def reset_head(self, num_classes: int) -> None:
+        """A new, freshly drawn classifier for `num_classes` classes."""
+        self.num_classes = num_classes
+        self.fc5 = nn.Linear(84, num_classes)
+        xavier_(self.fc5)
+
+
+def part(**modules: nn.Module) -> nn.Sequential:
+    """A stage of several layers under names."""
+    return nn.Sequential(OrderedDict(modules))
+
+
+def check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raise ValueError unless `value` is one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"{field} is one of {', '.join(choices)}, and not {value!r}")
+
+
+register(
+    LeNet5,
+    {"lenet5": LeNet5Spec()},
+    family="LeNet",
+    paper="lecun1998",
+    table="Sec. II-B, Fig. 2, Table I",
+    input_size=(1, 32, 32),
+    num_classes=10,
+    published={"lenet5": {"params": "60K", "top1_error": 0.95, "data": "MNIST, without distortions"}},
+    deviations=(
+        "the output units answer with minus the squared distance, a logit, and are trained by cross-entropy, "
+        "which is Eq. 9 without its constant for rubbish",
+        "the codes of the output units are drawn after Fig. 3, which is printed only as a picture",
+        "the subsampling coefficients begin near 1/4 (a mean) and not around 0",
+    ),
+)
+register(
+    LeNet,
+    {"lenet": LeNetSpec()},
+    family="LeNet",
+    paper="zhang2021",
+    table="chapter LeNet",
+    input_size=(1, 28, 28),
+    num_classes=10,
+    published={"lenet": {"params": "61,706"}},
+)

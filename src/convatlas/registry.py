@@ -1,0 +1,128 @@
+"""The registry: from a name to its network, its spec, its paper and what the paper prints about it."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+from convatlas.errors import InputError, nearest
+from convatlas.network import Network
+from convatlas.papers import PAPERS, Paper
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """What is known of a network before it is built."""
+
+    name: str
+    family: str
+    paper: Paper
+    table: str
+    """The table or section of the paper."""
+    input_size: tuple[int, int, int]
+    """C, H, W."""
+    num_classes: int
+    least_size: int
+    """The least height and width, in pixels."""
+    fixed_size: bool
+    """Whether images of another size than `input_size` are refused."""
+    spec: Any
+    published: Mapping[str, str | float] = field(default_factory=dict)
+    """What the paper prints: `params`, `top1_error` in per cent, and what these were measured on."""
+    deviations: tuple[str, ...] = ()
+    """Where the network differs from its paper, in words."""
+
+    @property
+    def year(self) -> int:
+        """The year of the paper."""
+        return self.paper.year
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A card, and the class that builds its network from `(spec, num_classes=…, in_channels=…)`."""
+
+    card: Card
+    network: Callable[..., Network]
+
+
+ENTRIES: dict[str, Entry] = {}
+
+
+def register(
+    network: type[Network],
+    variants: Mapping[str, Any],
+    *,
+    family: str,
+    paper: str,
+    table: str,
+    input_size: tuple[int, int, int],
+    num_classes: int,
+    published: Mapping[str, Mapping[str, str | float]] | None = None,
+    deviations: tuple[str, ...] = (),
+) -> None:
+    """Enter a paper's table: a name and a spec for each of its rows."""
+    for name, spec in variants.items():
+        assert name not in ENTRIES, f"{name} is registered twice"
+        card = Card(
+            name=name,
+            family=family,
+            paper=PAPERS[paper],
+            table=table,
+            input_size=input_size,
+            num_classes=num_classes,
+            least_size=network.least_size,
+            fixed_size=network.fixed_size,
+            spec=spec,
+            published=(published or {}).get(name, {}),
+            deviations=deviations,
+        )
+        ENTRIES[name] = Entry(card, network)
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """The names that match a shell pattern such as `"resnet*"`, in the order of history."""
+    return [name for name in ENTRIES if fnmatchcase(name, pattern)]
+
+
+def find(name: str) -> Entry:
+    """The entry of `name`; InputError with the nearest names where there is none."""
+    if name not in ENTRIES:
+        raise InputError(f"no model is called {name!r}; the nearest: {nearest(name, tuple(ENTRIES))}")
+    return ENTRIES[name]
+
+
+def model_card(name: str) -> Card:
+    """What is known of a network: paper, year, input size, published figures, deviations.
+
+    Raises InputError for an unknown name.
+    """
+    return find(name).card
+
+
+def build(name: str, *, num_classes: int | None = None, in_channels: int | None = None, **changes: Any) -> Network:
+    """The network of that name with weights drawn as its paper says; `changes` are fields of its spec.
+
+    Raises InputError for an unknown name or field.
+    """
+    entry = find(name)
+    network = entry.network(
+        change(entry.card, changes),
+        num_classes=entry.card.num_classes if num_classes is None else num_classes,
+        in_channels=entry.card.input_size[0] if in_channels is None else in_channels,
+    )
+    network.name = name
+    return network
+
+
+def change(card: Card, changes: Mapping[str, Any]) -> Any:
+    """The card's spec with some fields changed; InputError names an unknown field or a value of a wrong type."""
+    known = [f.name for f in dataclasses.fields(card.spec)]
+    for name in changes:
+        if name not in known:
+            raise InputError(f"{card.name} has no {name!r} to change; its spec has {', '.join(known)}")
+    try:
+        return dataclasses.replace(card.spec, **changes)
+    except ValueError as error:
+        raise InputError(f"{card.name} cannot be changed so: {error}") from None

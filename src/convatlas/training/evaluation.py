@@ -1,0 +1,81 @@
+"""What a network answers to images whose classes are known, and how good that is."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from convatlas.data.batches import Batch, in_order
+from convatlas.data.images import Preparation
+from convatlas.data.pixels import Pixels
+
+BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """A network's answers to a set of images."""
+
+    logits: Tensor
+    """float32 (N, K)."""
+    labels: Tensor
+    """int64 (N,)."""
+
+    @property
+    def right(self) -> int:
+        """How many images the network names rightly."""
+        return int((self.logits.argmax(1) == self.labels).sum())
+
+    @property
+    def total(self) -> int:
+        """How many images there are."""
+        return len(self.labels)
+
+    @property
+    def accuracy(self) -> float:
+        """Per cent."""
+        return 100 * self.right / self.total
+
+    @property
+    def loss(self) -> float:
+        """The mean cross-entropy, in nats."""
+        return F.cross_entropy(self.logits, self.labels).item()
+
+    @property
+    def probabilities(self) -> NDArray[np.float32]:
+        """(N, K)."""
+        return self.logits.softmax(1).numpy()
+
+    def scores(self) -> dict[str, int | float]:
+        """What is written down and printed; errors and accuracies in per cent."""
+        return {
+            "right": self.right,
+            "total": self.total,
+            "accuracy": round(self.accuracy, 4),
+            "error": round(100 - self.accuracy, 4),
+            "loss": round(self.loss, 6),
+        }
+
+
+def answer(network: nn.Module, batches: Iterable[Batch]) -> Answers:
+    """The network's logits, in evaluation mode; it is left in the mode that it was in."""
+    mode = network.training
+    network.eval()
+    logits, labels = [], []
+    with torch.no_grad():
+        for batch in batches:
+            logits.append(network(batch.images).float().cpu())
+            labels.append(batch.labels.cpu())
+    network.train(mode)
+    return Answers(torch.cat(logits), torch.cat(labels))
+
+
+def evaluate(network: nn.Module, pixels: Pixels, preparation: Preparation, *, device: str = "cpu") -> Answers:
+    """What the network answers in float32: the figure that is reported, the same on every machine up to rounding."""
+    place = torch.device(device)
+    network = network.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return answer(network, in_order(pixels, preparation, batch_size=BATCH, device=place, channels_last=True))

@@ -1,0 +1,361 @@
+"""The loop: prepare everything that can be refused, learn epoch by epoch, test once at the end."""
+
+import math
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.tracking import TensorBoardTracker
+from torch import Tensor, nn
+
+from convatlas.data import Pixels, Preparation, Splits, load_splits, open_source
+from convatlas.data.batches import Augmentation, Batches, in_order
+from convatlas.data.chance import seed_torch
+from convatlas.errors import InputError, WorkError
+from convatlas.layers.init import he_, xavier_
+from convatlas.models import build, model_card
+from convatlas.network import Network
+from convatlas.training import machine as machines
+from convatlas.training.evaluation import BATCH, answer, evaluate
+from convatlas.training.machine import Machine
+from convatlas.training.optim import learning_rate, make_optimizer
+from convatlas.training.progress import Display
+from convatlas.training.recipe import Recipe
+from convatlas.training.recipes import own_epochs
+from convatlas.training.run import Row, Run
+from convatlas.weights.bundle import Bundle, load_trained
+
+SAVE_EVERY = 10.0
+"""Seconds between two checkpoints at least: an epoch can be shorter than the writing of one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A run before it starts: everything that can be refused has been looked at."""
+
+    recipe: Recipe
+    """With nothing left open."""
+    splits: Splits
+    bundle: Bundle
+    network: Network
+    machine: Machine
+
+
+def train(recipe: Recipe, *, output: str | Path | None = None, quiet: bool = False) -> Run:
+    """Train as the recipe says, into the folder `output` or a new one under `runs/`.
+
+    Raises InputError, before anything is written, for a recipe, data or a machine that do not go together.
+    After an interrupt (Ctrl-C) the best weights so far are in the folder, `results["status"]` is
+    "interrupted", and `resume` goes on.
+    """
+    display = Display(quiet=quiet)
+    job = prepare(recipe, display)
+    run = Run.create(job.recipe, output)
+    job.recipe.write(run.directory / "recipe.yaml", versions=machines.versions())
+    run.write_split(job.splits)
+    return learn(job, run, display)
+
+
+def resume(directory: str | Path, *, quiet: bool = False) -> Run:
+    """Go on with an interrupted run from its last checkpoint, to the same weights as if it had not been stopped.
+
+    Raises InputError for a folder that holds no run.
+    """
+    run = Run(Path(directory).expanduser())
+    if not (run.directory / "recipe.yaml").is_file():
+        raise InputError(f"{directory} holds no recipe.yaml, so no run to go on with; name the folder of a run")
+    display = Display(quiet=quiet)
+    return learn(prepare(Recipe.read(run.directory / "recipe.yaml"), display), run, display)
+
+
+def prepare(recipe: Recipe, display: Display) -> Job:
+    """Read the data, build the network, choose for the machine, and fill in what the recipe leaves open."""
+    card = model_card(recipe.model)
+    machine = machines.choose(recipe)
+    channels, height, width = card.input_size
+    side = (recipe.size, recipe.size) if recipe.size else (height, width)
+    size = (recipe.in_channels or channels, *side)
+    make_network(recipe, 2, size)  # an image size or a change that the network cannot take, before the data is read
+
+    source = open_source(recipe.data, label_column=recipe.label_column)
+    with display.decoding():
+        splits = load_splits(
+            source, size=size, fit=recipe.fit, validation=recipe.validation, strict=recipe.strict,
+            on_images=display.decoded,
+        )  # fmt: skip
+    mean, std = moments(splits.train)
+    recipe = replace(
+        recipe,
+        data=str(Path(recipe.data).resolve()) if Path(recipe.data).exists() else recipe.data,
+        in_channels=size[0],
+        size=size[1],
+        epochs=recipe.epochs or own_epochs(recipe.model, images=len(splits.train), batch_size=recipe.batch_size),
+        mean=recipe.mean or mean,
+        std=recipe.std or std,
+        flip=(size[0] == 3 and not source.handwriting) if recipe.flip is None else recipe.flip,
+        precision=machine.precision,
+    )
+    assert recipe.mean is not None
+    assert recipe.std is not None
+    images = Preparation(size=size, fit=recipe.fit, mean=recipe.mean, std=recipe.std)
+    bundle = Bundle(model=recipe.model, changes=recipe.changes, classes=splits.classes, images=images)
+
+    seed_torch(recipe.seed, "weights")
+    network = make_network(recipe, len(splits.classes), size)
+    machines.check_memory(network, size, min(recipe.batch_size, len(splits.train)), machine.device)
+    display.say(
+        f"{recipe.model}: {sum(p.numel() for p in network.parameters()):,} parameters, "
+        f"{card.paper.authors.split(',')[0]} {card.year}"
+    )
+    display.say(f"{source.name}: {source.layout}; {described(splits)}")
+    if splits.skipped:
+        first = splits.skipped[0]
+        display.say(
+            f"passed over {len(splits.skipped)} images that cannot be read; the first: {first.name} ({first.reason})"
+        )
+    display.say(str(machine))
+    return Job(recipe=recipe, splits=splits, bundle=bundle, network=network, machine=machine)
+
+
+def make_network(recipe: Recipe, num_classes: int, size: tuple[int, int, int]) -> Network:
+    """The recipe's network with its first weights. Raises InputError where it cannot take images of `size`."""
+    network = build(recipe.model, num_classes=num_classes, in_channels=size[0], **recipe.changes)
+    try:
+        network.check_input(size)
+    except ValueError as error:
+        raise InputError(f"{error}; choose another --size") from error
+    if recipe.init != "paper":
+        {"xavier": xavier_, "he": he_}[recipe.init](network)
+    return network
+
+
+def learn(job: Job, run: Run, display: Display) -> Run:
+    """Train from the run's last checkpoint, or from the beginning, to the end; then test and report."""
+    recipe, machine = job.recipe, job.machine
+    assert recipe.epochs is not None
+    AcceleratorState._reset_state(reset_partial_state=True)
+    accelerator = Accelerator(
+        mixed_precision="bf16" if machine.precision == "bf16" else "no",
+        cpu=machine.device == "cpu",
+        log_with=TensorBoardTracker(".", logging_dir=run.directory),
+    )
+    accelerator.init_trackers("convatlas")
+    layout = torch.channels_last if machine.channels_last else torch.contiguous_format
+    own_network = job.network.to(accelerator.device, memory_format=layout)  # type: ignore[call-overload]
+    network, optimizer = accelerator.prepare(own_network, make_optimizer(own_network, recipe))
+    batches = Batches(
+        pixels=job.splits.train, preparation=job.bundle.images,
+        augmentation=Augmentation(flip=bool(recipe.flip), crop=recipe.crop, colour=recipe.colour, erase=recipe.erase),
+        batch_size=recipe.batch_size, seed=recipe.seed, device=accelerator.device, channels_last=machine.channels_last,
+        rank=accelerator.process_index, processes=accelerator.num_processes,
+    )  # fmt: skip
+
+    rows: list[Row] = []
+    saved = run.load_state()
+    if saved is not None:
+        if saved["images"] != len(job.splits.train):
+            raise InputError(
+                f"{run.directory} was trained on {saved['images']} images, and {recipe.data} now gives "
+                f"{len(job.splits.train)}; put the data back as it was"
+            )
+        own_network.load_state_dict(saved["network"])
+        optimizer.load_state_dict(saved["optimizer"])
+        rows = saved["rows"]
+    best = max(rows, key=standing, default=None)
+    last_save = time.monotonic()
+
+    with interrupts() as stop, display.training(epochs=recipe.epochs, steps=len(batches), done=len(rows)):
+        for epoch in range(len(rows), recipe.epochs):
+            row = train_epoch(epoch, network, optimizer, batches, recipe, accelerator, stop, display)
+            if stop and rows:
+                break
+            row |= validate(network, job, accelerator)
+            better = best is None or standing(row) > standing(best)
+            if better:
+                best = row
+                job.bundle.save(run.directory, own_network.state_dict())
+            if stop:
+                break
+            rows.append(row)
+            run.write_metrics(rows)
+            accelerator.log({k: v for k, v in row.items() if k != "epoch"}, step=epoch + 1)
+            display.epoch(row, epochs=recipe.epochs, best=better)
+            if time.monotonic() - last_save > SAVE_EVERY or epoch + 1 == recipe.epochs:
+                run.save_state(
+                    {"network": own_network.state_dict(), "optimizer": optimizer.state_dict(), "rows": rows,
+                     "images": len(job.splits.train)},
+                    epoch + 1,
+                )  # fmt: skip
+                last_save = time.monotonic()
+    accelerator.end_training()
+    assert best is not None
+    return finish(job, run, best, interrupted=bool(stop), display=display)
+
+
+def train_epoch(
+    epoch: int,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batches: Batches,
+    recipe: Recipe,
+    accelerator: Accelerator,
+    stop: list[int],
+    display: Display,
+) -> Row:
+    """One pass over the training images; the row of `metrics.csv` so far. Ends early where `stop` is not empty."""
+    network.train()
+    criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
+    started, seen = time.perf_counter(), 0
+    total_loss = torch.zeros((), device=accelerator.device)
+    right = torch.zeros((), device=accelerator.device)
+    for step, batch in enumerate(batches.epoch(epoch), start=epoch * len(batches)):
+        lr = learning_rate(recipe, step, steps_per_epoch=len(batches))
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        seed_torch(recipe.seed, "step", step)  # for what a network draws itself, such as dropout
+
+        logits = network(batch.images)
+        loss = criterion(logits, batch.labels)
+        optimizer.zero_grad()
+        accelerator.backward(loss)
+        if recipe.clip:
+            accelerator.clip_grad_norm_(network.parameters(), recipe.clip)
+        optimizer.step()
+
+        seen += len(batch.labels)
+        total_loss += loss.detach() * len(batch.labels)
+        right += (logits.detach().argmax(1) == batch.labels).sum()
+        if step % 10 == 0 or seen == len(batches.pixels):
+            check_finite(total_loss, epoch)
+            display.step(
+                done=step + 1, epoch=epoch + 1, loss=total_loss.item() / seen, accuracy=100 * right.item() / seen,
+                speed=seen / (time.perf_counter() - started),
+            )  # fmt: skip
+        if stop:
+            break
+    seconds = time.perf_counter() - started
+    check_finite(total_loss, epoch)
+    return {
+        "epoch": epoch + 1,
+        "lr": lr,
+        "train_loss": total_loss.item() / seen,
+        "train_accuracy": 100 * right.item() / seen,
+        "images_per_second": seen / seconds,
+        "seconds": seconds,
+    }
+
+
+def check_finite(loss: Tensor, epoch: int) -> None:
+    """Raise WorkError where the loss is no number any more."""
+    if not math.isfinite(loss.item()):
+        raise WorkError(f"the loss grew beyond all numbers in epoch {epoch + 1}; choose a smaller --lr or --clip 1")
+
+
+def validate(network: nn.Module, job: Job, accelerator: Accelerator) -> Row:
+    """The validation images' part of an epoch's row."""
+    answers = answer(
+        network,
+        in_order(
+            job.splits.val, job.bundle.images, batch_size=BATCH, device=accelerator.device,
+            channels_last=job.machine.channels_last,
+        ),
+    )  # fmt: skip
+    return {"val_loss": answers.loss, "val_accuracy": answers.accuracy}
+
+
+def standing(row: Row) -> tuple[float, float]:
+    """The best epoch has the highest validation accuracy, and of those the lowest loss."""
+    return row["val_accuracy"], -row["val_loss"]
+
+
+def finish(job: Job, run: Run, best: Row, *, interrupted: bool, display: Display) -> Run:
+    """Test the best weights, once and only at the end, and write the results and the report."""
+    from convatlas.training.report import write_report
+
+    results: dict[str, Any] = {
+        "status": "interrupted" if interrupted else "done",
+        "model": job.recipe.model,
+        "data": job.recipe.data,
+        "parameters": sum(p.numel() for p in job.network.parameters()),
+        "images": {
+            "train": len(job.splits.train),
+            "val": len(job.splits.val),
+            "test": 0 if job.splits.test is None else len(job.splits.test),
+            "skipped": len(job.splits.skipped),
+        },
+        "split": job.splits.how,
+        "best_epoch": best["epoch"],
+        "val": {"accuracy": round(best["val_accuracy"], 4), "error": round(100 - best["val_accuracy"], 4)},
+        "test": None,
+        "note": "the best epoch was chosen on the validation images",
+        "machine": machines.described(job.machine),
+        "versions": machines.versions(),
+    }
+    answers = None
+    _, network = load_trained(run.directory)
+    if interrupted:
+        results["note"] += "; the run was interrupted, and the test images were not read"
+    elif job.splits.test is None:
+        results["note"] += "; the data set has no test images"
+    else:
+        answers = evaluate(network, job.splits.test, job.bundle.images, device=job.machine.device)
+        results["test"] = answers.scores()
+        results["note"] += ", and the test images were read once, at the end, in float32"
+    run.write_results(results)
+    shown: Pixels = job.splits.test if answers is not None and job.splits.test is not None else job.splits.val
+    if answers is None:
+        answers = evaluate(network, job.splits.val, job.bundle.images, device=job.machine.device)
+    write_report(run, recipe=job.recipe, bundle=job.bundle, splits=job.splits, pixels=shown, answers=answers)
+    display.say(f"report: {run.directory / 'report.html'}")
+    return run
+
+
+def moments(pixels: Pixels) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of each channel of the images, scaled to 0…1, to four digits."""
+    channels = pixels.images.shape[1]
+    # A histogram of 256 values a channel is exact, and takes no float copy of the images.
+    counts = [torch.bincount(pixels.images[:, c].flatten().int(), minlength=256).double() for c in range(channels)]
+    values = torch.arange(256, dtype=torch.float64) / 255
+    mean = [float((count * values).sum() / count.sum()) for count in counts]
+    std = [
+        float(((count * (values - m) ** 2).sum() / count.sum()).sqrt()) for count, m in zip(counts, mean, strict=True)
+    ]
+    return tuple(round(m, 4) for m in mean), tuple(round(max(s, 0.01), 4) for s in std)
+
+
+def described(splits: Splits) -> str:
+    """The parts and their sizes in one line."""
+    test = f", {len(splits.test):,} to test" if splits.test is not None else ", none to test"
+    return (
+        f"{len(splits.classes)} classes; {len(splits.train):,} images to train, {len(splits.val):,} to validate{test} "
+        f"({splits.how})"
+    )
+
+
+@contextmanager
+def interrupts() -> Iterator[list[int]]:
+    """A list that is empty until Ctrl-C or SIGTERM asks for an end; a second one ends at once."""
+    asked: list[int] = []
+
+    def ask(number: int, _: FrameType | None) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    try:
+        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not in the main thread, where signals do not arrive
+        before = {}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,118 @@
+"""What the machine can do, what is chosen for it, and how much of its memory a batch takes."""
+
+import os
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Literal
+
+import psutil
+import torch
+from torch import nn
+
+from convatlas.errors import InputError
+from convatlas.training.recipe import Recipe
+
+Precision = Literal["32", "bf16"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """Where a run computes, and how."""
+
+    device: str
+    name: str
+    """Of the processor."""
+    cores: int
+    precision: Precision
+    channels_last: bool
+
+    def __str__(self) -> str:
+        """One line: the processor and what was chosen."""
+        cores = f", {self.cores} cores" if self.device == "cpu" else ""
+        words = {"32": "float32", "bf16": "bf16 autocast"}[self.precision]
+        return f"{self.name}{cores}: {words}{', channels last' if self.channels_last else ''}"
+
+
+def choose(recipe: Recipe) -> Machine:
+    """What the recipe asks for, where it leaves a choice as the machine is. Raises InputError for a missing device."""
+    device = find_device(recipe.device)
+    precision: Precision = "bf16" if recipe.precision == "auto" and fast_bf16(device) else "32"
+    if recipe.precision != "auto":
+        precision = recipe.precision
+    return Machine(
+        device=device, name=processor(device), cores=torch.get_num_threads(),
+        precision=precision, channels_last=recipe.channels_last,
+    )  # fmt: skip
+
+
+def find_device(asked: str) -> str:
+    """The device that is asked for, or with "auto" the best there is. Raises InputError for a missing one."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    device = asked if asked != "auto" else next(name for name in there if there[name])
+    if not there.get(device):
+        raise InputError(f"there is no {device} on this machine; leave out --device {device}")
+    return device
+
+
+def fast_bf16(device: str) -> bool:
+    """Whether the device multiplies in bf16 faster than in float32: AMX or AVX-512-BF16, or a GPU since Ampere."""
+    if device == "cuda":
+        return torch.cuda.get_device_capability() >= (8, 0)
+    if device == "mps":
+        return False
+    has = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
+
+
+def processor(device: str) -> str:
+    """The processor's name."""
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def versions() -> dict[str, str]:
+    """Of what a run's numbers depend on."""
+    packages = ("convatlas", "torch", "accelerate", "numpy", "pillow")
+    return {"python": platform.python_version()} | {name: version(name) for name in packages}
+
+
+def check_memory(network: nn.Module, size: tuple[int, int, int], batch_size: int, device: str) -> None:
+    """Raise InputError where a training step on `batch_size` images would not fit into the memory that is free.
+
+    The tensors that the backward pass keeps are added up for two images; a step takes them for the whole
+    batch, and half as much again for what lives between two layers.
+    """
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    weights = {p.untyped_storage().data_ptr() for p in network.parameters()}
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        network(torch.zeros(2, *size))
+    image = 1.5 * sum(nbytes for pointer, nbytes in kept.items() if pointer not in weights) / 2
+    free = torch.cuda.mem_get_info()[0] if device == "cuda" else psutil.virtual_memory().available
+    if batch_size * image > free:
+        raise InputError(
+            f"a batch of {batch_size:,} images takes about {batch_size * image / 2**30:.1f} GB, and "
+            f"{free / 2**30:.1f} GB are free; choose --batch-size {max(1, int(0.8 * free / image)):,} or less"
+        )
+
+
+def described(machine: Machine) -> dict[str, str | int]:
+    """The machine for the record."""
+    memory = psutil.virtual_memory().total / 2**30
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": processor("cpu"),
+        "cores": os.cpu_count() or 1,
+        "memory": f"{memory:.0f} GB",
+        "chosen": str(machine),
+    }

@@ -1,0 +1,42 @@
+"""What steps, and how the learning rate changes: both a function of the recipe and the number of the step."""
+
+import math
+
+import torch
+from torch import nn
+
+from convatlas.training.recipe import Recipe
+
+
+def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """SGD, Adam or AdamW, fused. Biases, normalisation and other vectors do not decay unless `decay_all`."""
+    decays = [p for p in network.parameters() if p.requires_grad and (p.ndim > 1 or recipe.decay_all)]
+    rests = [p for p in network.parameters() if p.requires_grad and not (p.ndim > 1 or recipe.decay_all)]
+    groups = [{"params": decays, "weight_decay": recipe.weight_decay}, {"params": rests, "weight_decay": 0.0}]
+    groups = [group for group in groups if group["params"]]
+    if recipe.optimizer == "sgd":
+        nesterov = recipe.nesterov and recipe.momentum > 0
+        return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=nesterov, fused=True)
+    kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
+    return kind(groups, lr=recipe.lr, fused=True)
+
+
+def learning_rate(recipe: Recipe, step: int, *, steps_per_epoch: int) -> float:
+    """The learning rate of a step, counted from 0 over the whole run.
+
+    It rises in a straight line over the warm-up, and then: `constant` stays; `step` is multiplied by gamma
+    at each milestone; `cosine` falls as half a cosine to 0 (Loshchilov and Hutter 2017); `onecycle` is the
+    same after a warm-up that is a share of the run (Smith 2018).
+    """
+    assert recipe.epochs is not None
+    total = recipe.epochs * steps_per_epoch
+    share = recipe.schedule == "onecycle" and recipe.warmup < 1
+    warmup = recipe.warmup * (total if share else steps_per_epoch)
+    if step < warmup:
+        return recipe.lr * (step + 1) / (math.floor(warmup) + 1)
+    if recipe.schedule == "constant":
+        return recipe.lr
+    if recipe.schedule == "step":
+        return recipe.lr * recipe.gamma ** sum(step >= share * total for share in recipe.milestones)
+    done = (step - warmup) / max(1.0, total - warmup)
+    return recipe.lr * (1 + math.cos(math.pi * done)) / 2

@@ -1,0 +1,209 @@
+"""`Recipe`: one training run, whole. What is not a field here did not influence it."""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+import yaml
+
+from convatlas.errors import InputError, nearest
+from convatlas.files import write_text
+from convatlas.training.recipes import own
+
+Value = bool | int | float | str
+
+
+def _own() -> Any:
+    """A default that the model's own recipe fills in (`recipes.py`)."""
+    return field(default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """One training run, whole. What is not given here is the model's own recipe."""
+
+    model: Annotated[str, tyro.conf.Positional] = "lenet"
+    """The network to train; `convatlas models` lists them."""
+    data: str = "digits"
+    """digits, mnist, fashion_mnist, cifar10, cifar100, imagenet, org/name on the Hub, or a path: a folder
+    with a folder of images for each class, IDX or CIFAR files, Parquet, a saved data set, a CSV table."""
+    label_column: str | None = None
+    """The column of the labels, where a data set has several."""
+    strict: bool = False
+    """Refuse images that cannot be read, instead of passing over them."""
+    validation: float = 0.1
+    """The share of the training images on which the best epoch is chosen."""
+
+    changes: dict[str, Value] = field(default_factory=dict)
+    """Changes of the network's spec, such as: shortcut B."""
+    in_channels: int | None = None
+    """1 for grey images, 3 for colour; as the network has it where it is not given."""
+    size: int | None = None
+    """The height and width that images are brought to, for networks that take any."""
+    fit: Literal["crop", "pad", "stretch"] = _own()
+    """How an image is brought to that size."""
+    mean: tuple[float, ...] | None = None
+    """Subtracted from pixels of 0…1, a value a channel; as measured on the training images if not given."""
+    std: tuple[float, ...] | None = None
+    """Divided by after that; as measured on the training images if not given."""
+    init: Literal["paper", "xavier", "he"] = "paper"
+    """How weights begin: as the network's paper says, Xavier (Glorot), or He."""
+
+    epochs: int | None = None
+    """Passes over the training images; if not given, the model's own number, and up to ten times
+    as many where the images are few."""
+    batch_size: int = _own()
+    """Images a step."""
+    optimizer: Literal["sgd", "adam", "adamw"] = _own()
+    """What steps."""
+    lr: float = _own()
+    """The learning rate at its highest."""
+    momentum: float = 0.9
+    """Of sgd."""
+    nesterov: bool = True
+    """Of sgd: look ahead (Sutskever et al. 2013)."""
+    weight_decay: float = _own()
+    """Pulls weights towards zero."""
+    decay_all: bool = False
+    """Decay biases and normalisation too."""
+    schedule: Literal["cosine", "step", "onecycle", "constant"] = _own()
+    """How the learning rate changes, step by step."""
+    warmup: float = _own()
+    """Epochs in which the learning rate rises to lr; of onecycle, a share of all epochs where it is below 1."""
+    milestones: tuple[float, ...] = (0.5, 0.75)
+    """Of step: after these shares of the run the learning rate is multiplied by gamma."""
+    gamma: float = 0.1
+    """Of step."""
+    label_smoothing: float = _own()
+    """The share of the target that goes to all classes alike (Szegedy et al. 2016)."""
+    clip: float = _own()
+    """The largest norm that the gradient may have; 0: any."""
+
+    flip: bool | None = None
+    """Mirror every other image; if not given, colour images are and grey ones (handwriting) are not."""
+    crop: int = _own()
+    """Pad with this many pixels, and crop at random."""
+    colour: float = 0.0
+    """Change brightness, contrast and saturation within 1 ± this."""
+    erase: int = 0
+    """Blank a random square of this side, in pixels (cutout)."""
+
+    seed: int = 0
+    """Every random choice follows from it."""
+    precision: Literal["auto", "32", "bf16"] = _own()
+    """auto: bf16 where the machine multiplies in it, or else 32 bits."""
+    channels_last: bool = True
+    """Keep the channels of a pixel together in memory, which is faster."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to compute."""
+
+    def __post_init__(self) -> None:
+        defaults = own(self.model)
+        for f in dataclasses.fields(self):
+            if f.name in defaults and f.name != "epochs" and getattr(self, f.name) is None:
+                object.__setattr__(self, f.name, defaults[f.name])
+        for name, type_ in typing.get_type_hints(type(self)).items():
+            object.__setattr__(self, name, conform(name, getattr(self, name), type_))
+        for name, least in (("epochs", 1), ("batch_size", 1), ("size", 1), ("crop", 0), ("erase", 0), ("warmup", 0),
+                            ("weight_decay", 0), ("colour", 0), ("seed", 0), ("clip", 0)):  # fmt: skip
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise InputError(f"{name} is at least {least}, and not {value}")
+        if self.in_channels not in (None, 1, 3):
+            raise InputError(f"in_channels is 1 (grey) or 3 (colour), and not {self.in_channels}")
+        for name in ("momentum", "label_smoothing", "colour"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} lies between 0 and 1, and is not {getattr(self, name)}")
+        if not 0 < self.validation < 1:
+            raise InputError(f"validation is a share between 0 and 1, and not {self.validation}")
+        if not self.lr > 0:
+            raise InputError(f"lr is above 0, and not {self.lr}")
+
+    @classmethod
+    def read(cls, path: Path) -> "Recipe":
+        """The recipe in a YAML file. Raises InputError for an unknown field, and lists the known ones."""
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError(f"the recipe {path} cannot be read: {error.strerror}") from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise InputError(f"{path} is not a YAML file: {' '.join(str(error).split())}") from error
+        if not isinstance(values, dict):
+            raise InputError(f"{path} is not a recipe: it has to map names to values, such as `lr: 0.1`")
+        values.pop("versions", None)
+        known = [f.name for f in dataclasses.fields(cls)]
+        for name in values:
+            if name not in known:
+                raise InputError(
+                    f"{path} has {name!r}, which a recipe does not (nearest: {nearest(str(name), known)}); "
+                    f"a recipe has {', '.join(known)}"
+                )
+        try:
+            return cls(**values)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+
+    def write(self, path: Path, *, versions: Mapping[str, str]) -> None:
+        """Write the recipe as YAML, with the versions that it was run with."""
+        values = dataclasses.asdict(self)
+        for name, value in values.items():
+            if isinstance(value, tuple):
+                values[name] = list(value)
+        text = yaml.safe_dump(values | {"versions": dict(versions)}, sort_keys=False, allow_unicode=True)
+        write_text(path, f"# convatlas train --recipe {path.name}\n{text}")
+
+
+def conform(name: str, value: Any, type_: Any) -> Any:
+    """The value as its field has it: YAML reads `1e-4` as text, `32` as a number and a tuple as a list.
+
+    Raises InputError for a value of another type.
+    """
+    fits, result = _conform(value, type_)
+    if not fits:
+        raise InputError(f"{name} is {_named(type_)}, and not {value!r}")
+    return result
+
+
+def _conform(value: Any, type_: Any) -> tuple[bool, Any]:
+    origin, args = typing.get_origin(type_), typing.get_args(type_)
+    if origin is Annotated:
+        return _conform(value, args[0])
+    if origin in (typing.Union, types.UnionType):
+        found = [result for fits, result in (_conform(value, arg) for arg in args) if fits]
+        exact = [result for result in found if type(result) is type(value)]
+        return bool(found), (exact or found or [None])[0]
+    if origin is Literal:
+        return (value in args, value) if isinstance(value, str) else (str(value) in args, str(value))
+    if origin is tuple:
+        items = [_conform(item, args[0]) for item in value] if isinstance(value, list | tuple) else [(False, None)]
+        return all(fits for fits, _ in items), tuple(result for _, result in items)
+    if origin is dict:
+        return isinstance(value, Mapping), dict(value) if isinstance(value, Mapping) else None
+    if type_ is float and isinstance(value, int | float | str) and not isinstance(value, bool):
+        try:
+            return True, float(value)
+        except ValueError:
+            return False, None
+    if type_ in (int, str, float, bool):
+        return type(value) is type_, value
+    return value is None and type_ in (None, type(None)), None
+
+
+def _named(type_: Any) -> str:
+    """A type in a reader's words."""
+    origin, args = typing.get_origin(type_), typing.get_args(type_)
+    if origin is Annotated:
+        return _named(args[0])
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_named(arg) for arg in args)
+    if origin is Literal:
+        return "one of " + ", ".join(map(str, args))
+    if origin is tuple:
+        return f"a list, of which each is {_named(args[0])}"
+    words = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "left out"}
+    return "a mapping" if origin is dict else words[type_]

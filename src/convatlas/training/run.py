@@ -1,0 +1,123 @@
+"""A run's folder: what is in it, and how it is written, whole or not at all."""
+
+import csv
+import errno
+import io
+import itertools
+import json
+import pickle
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from convatlas.data.pixels import Splits
+from convatlas.errors import InputError
+from convatlas.files import write_text, writing
+from convatlas.training.recipe import Recipe
+
+Row = dict[str, int | float]
+"""An epoch in `metrics.csv`."""
+KEPT = 2
+"""How many checkpoints are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A training run in its folder.
+
+    `recipe.yaml` (all that was chosen, resolved), `metrics.csv` (a row an epoch), `state/` (what resuming
+    needs), `model.safetensors` with `config.json` (the best epoch), `results.json` (the scores and the
+    machine), `split.csv` (which image was used for what), TensorBoard's events and `report.html`.
+    """
+
+    directory: Path
+
+    @classmethod
+    def create(cls, recipe: Recipe, output: str | Path | None) -> "Run":
+        """A new folder: `output`, or `runs/MODEL-DATA-N`. Raises InputError where there is a run already."""
+        if output is not None:
+            folder = Path(output).expanduser()
+            if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+                raise InputError(f"{folder} is there already and is not empty; choose another --output")
+            folder.mkdir(parents=True, exist_ok=True)
+            return cls(folder)
+        data = re.sub(r"[^\w.-]+", "-", Path(recipe.data).name or recipe.data)
+        for number in itertools.count(1):
+            folder = Path("runs") / f"{recipe.model}-{data}-{number}"
+            try:
+                folder.mkdir(parents=True)
+            except FileExistsError:
+                if not folder.parent.is_dir():
+                    raise
+            else:
+                return cls(folder)
+        raise AssertionError("numbers do not end")
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """The scores and the machine. Raises InputError for a folder without them."""
+        path = self.directory / "results.json"
+        try:
+            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"{self.directory} is not a run that has ended: its results.json cannot be read"
+            ) from error
+        return content
+
+    @property
+    def metrics(self) -> list[Row]:
+        """A row an epoch: `epoch` from 1, `lr`, `train_loss`, `val_accuracy` in per cent, and so on."""
+        with (self.directory / "metrics.csv").open(newline="", encoding="utf-8") as file:
+            return [{k: int(v) if k == "epoch" else float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+
+    def write_results(self, results: dict[str, Any]) -> None:
+        """Write `results.json`."""
+        write_text(self.directory / "results.json", json.dumps(results, indent=2, ensure_ascii=False) + "\n")
+
+    def write_metrics(self, rows: list[Row]) -> None:
+        """Write `metrics.csv`."""
+        text = io.StringIO()
+        table = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+        write_text(self.directory / "metrics.csv", text.getvalue())
+
+    def write_split(self, splits: Splits) -> None:
+        """Write `split.csv`, which `--data` reads back where the names are files."""
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(("file_name", "label", "split"))
+        for name, pixels in (("train", splits.train), ("val", splits.val), ("test", splits.test)):
+            if pixels is not None:
+                labels = pixels.labels.tolist()
+                table.writerows((n, splits.classes[i], name) for n, i in zip(pixels.names, labels, strict=True))
+        write_text(self.directory / "split.csv", text.getvalue())
+
+    def save_state(self, state: dict[str, Any], epoch: int) -> None:
+        """Keep a checkpoint of what is needed to go on after `epoch`, and the one before it."""
+        folder = self.directory / "state"
+        folder.mkdir(exist_ok=True)
+        with writing(folder / f"epoch-{epoch:05d}.pt") as path:
+            try:
+                torch.save(state, path)
+            except RuntimeError as error:
+                # torch's writer tells a full disk in words of its own
+                if "write" in str(error) or "PytorchStreamWriter" in str(error):
+                    raise OSError(errno.ENOSPC, "the checkpoint could not be written; is the disk full?") from error
+                raise
+        for old in sorted(folder.glob("epoch-*.pt"))[:-KEPT]:
+            old.unlink()
+
+    def load_state(self) -> dict[str, Any] | None:
+        """The newest checkpoint that can be read, or None."""
+        for path in sorted((self.directory / "state").glob("epoch-*.pt"), reverse=True):
+            try:
+                state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            except (RuntimeError, EOFError, OSError, pickle.UnpicklingError):
+                continue
+            return state
+        return None

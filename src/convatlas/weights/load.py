@@ -1,0 +1,148 @@
+"""Reading weights without executing anything, and fitting them to a network."""
+
+import os
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from convatlas.errors import InputError
+from convatlas.network import Network
+from convatlas.registry import ENTRIES
+from convatlas.weights.names import to_ours
+
+Source = str | os.PathLike[str] | Mapping[str, Tensor]
+
+WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "params")
+"""Under these keys training scripts keep the state dict among other things."""
+PREFIXES = ("module.", "_orig_mod.", "model.", "network.")
+"""What DataParallel, torch.compile and wrapping classes put before every key."""
+
+
+def load_weights(network: Network, source: Source) -> Network:
+    """Fill `network` with the weights of `source`, and return it.
+
+    `source` is a safetensors file, a `torch.save` file of a state dict (read with `weights_only`, so that
+    nothing in it is executed), a run's folder, a name on the Hugging Face Hub, or a mapping. Wrappers
+    such as `module.` are stripped, and names of other libraries are mapped to ours.
+
+    Raises InputError, and leaves the network as it was, where a key is missing, unexpected or of another
+    shape; the message names them. Counters of batches, which old files lack, may be missing.
+    """
+    label = "the given mapping" if isinstance(source, Mapping) else str(source)
+    entry = ENTRIES.get(network.name)
+    state = to_ours(read_state(source), entry.card.family if entry else "")
+    ours = network.state_dict()
+
+    missing = [k for k in ours if k not in state and not k.endswith("num_batches_tracked")]
+    unexpected = [k for k in state if k not in ours]
+    shaped = [
+        f"{k} is {shape(state[k])} and not {shape(ours[k])}"
+        for k in ours
+        if k in state and state[k].shape != ours[k].shape
+    ]
+    faults = [
+        f"{what}: {some(keys)}"
+        for what, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", shaped))
+        if keys
+    ]
+    if faults:
+        raise InputError(f"the weights of {label} do not fit {network.name}: {'; '.join(faults)}")
+    network.load_state_dict({k: state.get(k, v) for k, v in ours.items()})
+    return network
+
+
+def read_state(source: Source) -> dict[str, Tensor]:
+    """The tensors of `source` by name, without wrappers, on the CPU. Raises InputError where there are none."""
+    if isinstance(source, Mapping):
+        return unwrapped(source, "the given mapping")
+    path = find_file(source)
+    return unwrapped(read_safetensors(path) if path.suffix == ".safetensors" else read_torch(path), str(path))
+
+
+def find_file(source: str | os.PathLike[str]) -> Path:
+    """The file of weights that `source` means: itself, a run's model.safetensors, or the Hub's."""
+    path = Path(source).expanduser()
+    if path.is_dir():
+        path = path / "model.safetensors"
+        if not path.is_file():
+            raise InputError(f"{source} holds no model.safetensors; name a run's folder or a file of weights")
+    if path.is_file():
+        return path
+    name = str(source)
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")) and not path.suffix:
+        return download(name, "model.safetensors")
+    raise InputError(f"there is no file {source}; name a file of weights, a run's folder or org/name on the Hub")
+
+
+def download(name: str, file: str) -> Path:
+    """The Hub's file, from the cache where it is there. Raises InputError where it cannot be had."""
+    import huggingface_hub
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        return Path(huggingface_hub.hf_hub_download(name, file))
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{name} is neither a path here nor could its {file} be had from the Hub: {reason}") from error
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is not a safetensors file or is damaged: {error}") from error
+
+
+def read_torch(path: Path) -> Any:
+    """What `torch.save` wrote, if it is made of tensors and plain values alone."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "Unsupported global" in str(error) or "GLOBAL" in str(error):
+            raise InputError(
+                f"{path} holds Python objects besides tensors, and reading them would run code: it is refused; "
+                "save the state dict alone, best as safetensors"
+            ) from error
+        raise InputError(f"{path} is not a file of weights: {first_line(error)}") from error
+    except (RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not a file of weights or is damaged: {first_line(error)}") from error
+
+
+def unwrapped(state: Any, label: str) -> dict[str, Tensor]:
+    """The state dict inside of training scripts' dictionaries, without the prefixes of wrapping modules."""
+    while isinstance(state, Mapping) and not any(isinstance(v, Tensor) for v in state.values()):
+        inner = next((state[k] for k in WRAPPERS if isinstance(state.get(k), Mapping)), None)
+        if inner is None:
+            break
+        state = inner
+    if not isinstance(state, Mapping) or not state or not all(isinstance(v, Tensor) for v in state.values()):
+        raise InputError(f"{label} holds no state dict: a mapping from names to tensors is expected")
+    for prefix in PREFIXES * 2:
+        if all(key.startswith(prefix) for key in state):
+            state = {key.removeprefix(prefix): value for key, value in state.items()}
+    return dict(state)
+
+
+def shape(tensor: Tensor) -> str:
+    """`64×3×7×7`."""
+    return "×".join(map(str, tensor.shape)) or "a scalar"
+
+
+def some(words: list[str], count: int = 5) -> str:
+    """The first few of `words`, and how many more there are."""
+    more = len(words) - count
+    return ", ".join(words[:count]) + (f" and {more} more" if more > 0 else "")
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what an error says."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -74,7 +74,9 @@ def read(raw: Raw) -> Image.Image:
         return Image.fromarray(raw)
     label = str(raw) if isinstance(raw, str | Path) else "the image"
     try:
-        image = raw if isinstance(raw, Image.Image) else Image.open(io.BytesIO(raw) if isinstance(raw, bytes) else raw)
+        if isinstance(raw, str | Path):
+            raw = Path(raw).read_bytes()  # which leaves no file open, as PIL does for those of several pictures
+        image = Image.open(io.BytesIO(raw)) if isinstance(raw, bytes) else raw
         image.load()
         return ImageOps.exif_transpose(image)
     except FileNotFoundError as error:

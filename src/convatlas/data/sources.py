@@ -40,6 +40,7 @@ class Part:
     labels: Sequence[str]
     """A class name each."""
     names: Sequence[str]
+    """The whole path of a file; what tells an image apart where it is none."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -203,7 +204,7 @@ def from_parquet_folder(path: Path, label_column: str | None) -> Source | None:
     parts: dict[PartName, list[Path]] = {}
     for file in files:
         words = [*re.split(r"[-_.]", file.name.lower()), file.parent.name.lower()]
-        part = next((ALIASES[word] for word in words if word in ALIASES), "all")
+        part: PartName = next((ALIASES[word] for word in words if word in ALIASES), "all")
         parts.setdefault(part, []).append(file)
     if "all" in parts and len(parts) > 1:
         raise InputError(f"{path}: it cannot be told whether {parts['all'][0].name} is for training or testing")
@@ -330,7 +331,7 @@ def from_folder(path: Path, _: str | None) -> Source | None:
                     labels.append(folder.name)
                 else:
                     ignored.append(str(file))
-        parts[part] = Part(images, labels, [str(file.relative_to(path)) for file in images])
+        parts[part] = Part(images, labels, [str(file.absolute()) for file in images])
     if not any(len(part) for part in parts.values()):
         return None
     layout = "an image folder" + ("" if "all" in parts else f" with {', '.join(splits)}")
@@ -347,7 +348,7 @@ def from_csv(path: Path) -> Source:
     parts: dict[PartName, tuple[list[Raw], list[str], list[str]]] = {}
     known: dict[str, PartName] = {**ALIASES, "all": "all"}
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
             reader = csv.DictReader(file)
             heads = [head.strip() for head in reader.fieldnames or []]
             reader.fieldnames = heads
@@ -364,9 +365,9 @@ def from_csv(path: Path) -> Source:
                 if not row["file_name"] or not row["label"]:
                     raise InputError(f"{path}, line {reader.line_num}: file_name or label is empty")
                 images, labels, names = parts.setdefault(known[split], ([], [], []))
-                images.append(path.parent / row["file_name"])
+                images.append((path.parent / row["file_name"]).absolute())
                 labels.append(row["label"].strip())
-                names.append(row["file_name"])
+                names.append(str(images[-1]))
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} cannot be read as a CSV table: {error}") from error
     if "all" in parts and len(parts) > 1:

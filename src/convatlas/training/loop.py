@@ -1,5 +1,6 @@
 """The loop: prepare everything that can be refused, learn epoch by epoch, test once at the end."""
 
+import copy
 import math
 import signal
 import time
@@ -73,6 +74,9 @@ def resume(directory: str | Path, *, quiet: bool = False) -> Run:
     if not (run.directory / "recipe.yaml").is_file():
         raise InputError(f"{directory} holds no recipe.yaml, so no run to go on with; name the folder of a run")
     display = Display(quiet=quiet)
+    if (run.directory / "results.json").is_file() and run.results["status"] == "done":
+        display.say(f"{run.directory} has ended already; there is nothing to go on with")
+        return run
     return learn(prepare(Recipe.read(run.directory / "recipe.yaml"), display), run, display)
 
 
@@ -171,6 +175,7 @@ def learn(job: Job, run: Run, display: Display) -> Run:
         rows = saved["rows"]
     best = max(rows, key=standing, default=None)
     last_save = time.monotonic()
+    state = saved
 
     with interrupts() as stop, display.training(epochs=recipe.epochs, steps=len(batches), done=len(rows)):
         for epoch in range(len(rows), recipe.epochs):
@@ -188,16 +193,22 @@ def learn(job: Job, run: Run, display: Display) -> Run:
             run.write_metrics(rows)
             accelerator.log({k: v for k, v in row.items() if k != "epoch"}, step=epoch + 1)
             display.epoch(row, epochs=recipe.epochs, best=better)
+            state = snapshot(own_network, optimizer, rows, images=len(job.splits.train))
             if time.monotonic() - last_save > SAVE_EVERY or epoch + 1 == recipe.epochs:
-                run.save_state(
-                    {"network": own_network.state_dict(), "optimizer": optimizer.state_dict(), "rows": rows,
-                     "images": len(job.splits.train)},
-                    epoch + 1,
-                )  # fmt: skip
+                run.save_state(state)
                 last_save = time.monotonic()
+    if state is not None:
+        run.save_state(state)  # of the last epoch that was ended: an interrupt may come before its time to be saved
     accelerator.end_training()
     assert best is not None
-    return finish(job, run, best, interrupted=bool(stop), display=display)
+    return finish(job, run, best, interrupted=len(rows) < recipe.epochs, display=display)
+
+
+def snapshot(network: nn.Module, optimizer: torch.optim.Optimizer, rows: list[Row], *, images: int) -> dict[str, Any]:
+    """A copy of what resuming needs, at the end of an epoch: the order and the augmentation follow from the recipe."""
+    return copy.deepcopy(
+        {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "rows": rows, "images": images}
+    )
 
 
 def train_epoch(
@@ -280,6 +291,9 @@ def finish(job: Job, run: Run, best: Row, *, interrupted: bool, display: Display
     """Test the best weights, once and only at the end, and write the results and the report."""
     from convatlas.training.report import write_report
 
+    _, network = load_trained(run.directory)
+    device = job.machine.device
+    val = evaluate(network, job.splits.val, job.bundle.images, device=device)
     results: dict[str, Any] = {
         "status": "interrupted" if interrupted else "done",
         "model": job.recipe.model,
@@ -293,27 +307,23 @@ def finish(job: Job, run: Run, best: Row, *, interrupted: bool, display: Display
         },
         "split": job.splits.how,
         "best_epoch": best["epoch"],
-        "val": {"accuracy": round(best["val_accuracy"], 4), "error": round(100 - best["val_accuracy"], 4)},
+        "val": val.scores(),
         "test": None,
         "note": "the best epoch was chosen on the validation images",
         "machine": machines.described(job.machine),
         "versions": machines.versions(),
     }
-    answers = None
-    _, network = load_trained(run.directory)
+    pixels, answers = job.splits.val, val
     if interrupted:
         results["note"] += "; the run was interrupted, and the test images were not read"
     elif job.splits.test is None:
         results["note"] += "; the data set has no test images"
     else:
-        answers = evaluate(network, job.splits.test, job.bundle.images, device=job.machine.device)
+        pixels, answers = job.splits.test, evaluate(network, job.splits.test, job.bundle.images, device=device)
         results["test"] = answers.scores()
         results["note"] += ", and the test images were read once, at the end, in float32"
     run.write_results(results)
-    shown: Pixels = job.splits.test if answers is not None and job.splits.test is not None else job.splits.val
-    if answers is None:
-        answers = evaluate(network, job.splits.val, job.bundle.images, device=job.machine.device)
-    write_report(run, recipe=job.recipe, bundle=job.bundle, splits=job.splits, pixels=shown, answers=answers)
+    write_report(run, recipe=job.recipe, bundle=job.bundle, splits=job.splits, pixels=pixels, answers=answers)
     display.say(f"report: {run.directory / 'report.html'}")
     return run
 

@@ -71,7 +71,10 @@ class Run:
     @property
     def metrics(self) -> list[Row]:
         """A row an epoch: `epoch` from 1, `lr`, `train_loss`, `val_accuracy` in per cent, and so on."""
-        with (self.directory / "metrics.csv").open(newline="", encoding="utf-8") as file:
+        path = self.directory / "metrics.csv"
+        if not path.is_file():
+            return []  # interrupted in the first epoch
+        with path.open(newline="", encoding="utf-8") as file:
             return [{k: int(v) if k == "epoch" else float(v) for k, v in row.items()} for row in csv.DictReader(file)]
 
     def write_results(self, results: dict[str, Any]) -> None:
@@ -97,11 +100,11 @@ class Run:
                 table.writerows((n, splits.classes[i], name) for n, i in zip(pixels.names, labels, strict=True))
         write_text(self.directory / "split.csv", text.getvalue())
 
-    def save_state(self, state: dict[str, Any], epoch: int) -> None:
-        """Keep a checkpoint of what is needed to go on after `epoch`, and the one before it."""
+    def save_state(self, state: dict[str, Any]) -> None:
+        """Keep a checkpoint of what is needed to go on after the last of its epochs, and the one before it."""
         folder = self.directory / "state"
         folder.mkdir(exist_ok=True)
-        with writing(folder / f"epoch-{epoch:05d}.pt") as path:
+        with writing(folder / f"epoch-{len(state['rows']):05d}.pt") as path:
             try:
                 torch.save(state, path)
             except RuntimeError as error:

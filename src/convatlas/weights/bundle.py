@@ -43,7 +43,7 @@ class Bundle:
         content = save({k: v.detach().cpu().contiguous() for k, v in weights.items()}, metadata={"format": "pt"})
         with writing(folder / "model.safetensors") as path:
             path.write_bytes(content)
-        config = json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False)
+        config = json.dumps(dataclasses.asdict(self), indent=2)
         write_text(folder / "config.json", config + "\n")
 
     @classmethod
@@ -53,7 +53,7 @@ class Bundle:
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
             return cls(
-                model=values["model"],
+                model=str(values["model"]),
                 changes=dict(values["changes"]),
                 classes=tuple(values["classes"]),
                 images=Preparation.from_config(values["images"]),

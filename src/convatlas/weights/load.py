@@ -2,7 +2,7 @@
 
 import os
 import pickle
-import zipfile
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -105,15 +105,16 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 def read_torch(path: Path) -> Any:
     """What `torch.save` wrote, if it is made of tensors and plain values alone."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "Unsupported global" in str(error) or "GLOBAL" in str(error):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of old pickle protocols, which are read all the same
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        # A damaged file can make the unpickler stumble in any way; this is the one in which it refuses.
+        if isinstance(error, pickle.UnpicklingError):
             raise InputError(
-                f"{path} holds Python objects besides tensors, and reading them would run code: it is refused; "
-                "save the state dict alone, best as safetensors"
+                f"{path} is not a state dict of tensors alone, and whatever else is pickled may run code: it is "
+                "refused; save the state dict by itself, best as safetensors"
             ) from error
-        raise InputError(f"{path} is not a file of weights: {first_line(error)}") from error
-    except (RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not a file of weights or is damaged: {first_line(error)}") from error
 
 

@@ -1,0 +1,386 @@
+"""`report.html`: one page a run, which stands alone. Here is what it shows; `report.html.jinja` is how it looks."""
+
+import base64
+import dataclasses
+import io
+import logging
+import math
+import re
+import shlex
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from convatlas.data.pixels import Pixels, Splits
+from convatlas.files import write_text
+from convatlas.registry import Card, model_card
+from convatlas.training.evaluation import Answers
+from convatlas.training.recipe import Recipe
+from convatlas.training.run import Row, Run
+from convatlas.weights.bundle import Bundle
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = {
+    #          light      dark
+    "ink":    ("#20211f", "#e4e4e0"),
+    "muted":  ("#6a6b66", "#9b9c96"),
+    "rule":   ("#dcdcd6", "#3a3b38"),
+    "paper":  ("#fdfdfb", "#171816"),
+    "panel":  ("#f4f4ef", "#212220"),
+    # right and wrong, in colours of Okabe and Ito that the colour-blind tell apart; orange a little darker, to be read
+    "blue":   ("#0072b2", "#56b4e9"),
+    "orange": ("#c25400", "#e69f00"),
+}  # fmt: skip
+INK, MUTED, RULE, PAPER, _, BLUE, ORANGE = (light for light, _ in COLOURS.values())
+
+STYLE: Mapping[Any, Any] = {
+    "svg.fonttype": "none",  # text stays text: the browser sets it in the page's own font
+    "text.parse_math": False,  # a class may be called $5
+    "font.size": 8.5,
+    "text.color": INK,
+    "axes.edgecolor": RULE,
+    "axes.labelcolor": MUTED,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "grid.color": RULE,
+    "grid.linewidth": 0.5,
+    "xtick.color": RULE,
+    "xtick.labelcolor": MUTED,
+    "ytick.color": RULE,
+    "ytick.labelcolor": MUTED,
+    "ytick.left": False,
+    "legend.frameon": False,
+}
+
+NUMBERED = 20
+"""Up to so many classes, all are listed and the heat map has its counts written in."""
+MAPPED = 100
+"""Up to so many there is a heat map."""
+PAIRS = 30
+"""How many pairs of confused classes are listed where there is no heat map."""
+BESIDE = 12
+"""How many beside it."""
+PICTURES = 24
+"""How many mistakes are shown."""
+SKIPPED = 50
+"""How many unreadable images are named."""
+SIDE = 192
+"""Pixels: larger pictures are scaled down to it, so that the page stays small."""
+
+
+class Score(NamedTuple):
+    """How a class fared."""
+
+    name: str
+    right: int
+    total: int
+    recall: float
+    """Per cent, as precision; not a number where there is nothing to divide by."""
+    precision: float
+
+
+class Confusion(NamedTuple):
+    """How many of a class's images were taken for another class."""
+
+    true: str
+    said: str
+    images: int
+    total: int
+
+
+class Mistake(NamedTuple):
+    """An image that was taken for another class."""
+
+    true: str
+    said: str
+    probability: float
+    """Per cent."""
+    file: str
+    image: Tensor
+    """uint8 (C, H, W)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """What the page shows."""
+
+    directory: str
+    card: Card
+    recipe: Recipe
+    bundle: Bundle
+    splits: Splits
+    results: Mapping[str, Any]
+    rows: Sequence[Row]
+    """An epoch each; none where the first was interrupted."""
+    part: Literal["test", "validation"]
+    """Whose answers these are."""
+    answers: Answers
+    scores: Sequence[Score]
+    """A class each, in their order."""
+    counts: NDArray[np.int64]
+    """(K, K): how many images of a class (down) were taken for which (across)."""
+    confusions: Sequence[Confusion]
+    """The most frequent first."""
+    mistakes: Sequence[Mistake]
+    """The surest first."""
+
+    @property
+    def weakest(self) -> list[Score]:
+        """The classes with the lowest recall, of those that have images."""
+        return sorted((score for score in self.scores if score.total), key=lambda score: score.recall)[:NUMBERED]
+
+
+def write_report(run: Run, *, recipe: Recipe, bundle: Bundle, splits: Splits, pixels: Pixels, answers: Answers) -> None:
+    """Write `report.html` into the run's folder; `answers` are the network's to `pixels`, in order."""
+    page = survey(run, recipe=recipe, bundle=bundle, splits=splits, pixels=pixels, answers=answers)
+    write_text(run.directory / "report.html", render(page))
+
+
+def survey(run: Run, *, recipe: Recipe, bundle: Bundle, splits: Splits, pixels: Pixels, answers: Answers) -> Page:
+    """What there is to say of a run."""
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+    classes, numbers = bundle.classes, np.arange(len(bundle.classes))
+    true, said = answers.labels.numpy(), answers.logits.argmax(1).numpy()
+    counts = confusion_matrix(true, said, labels=numbers)
+    precision, recall, _, total = precision_recall_fscore_support(true, said, labels=numbers, zero_division=np.nan)
+    columns = (counts.diagonal().tolist(), total.tolist(), (100 * recall).tolist(), (100 * precision).tolist())
+    results = run.results
+    rows: list[Row] = []
+    with suppress(FileNotFoundError):  # the first epoch was interrupted
+        rows = run.metrics
+    return Page(
+        directory=str(run.directory),
+        card=model_card(recipe.model),
+        recipe=recipe,
+        bundle=bundle,
+        splits=splits,
+        results=results,
+        rows=rows,
+        part="validation" if results["test"] is None else "test",
+        answers=answers,
+        scores=[Score(*score) for score in zip(classes, *columns, strict=True)],
+        counts=counts,
+        confusions=confused(counts, classes),
+        mistakes=surest_mistakes(answers, pixels, classes),
+    )
+
+
+def confused(counts: NDArray[np.int64], classes: Sequence[str]) -> list[Confusion]:
+    """The pairs of classes that were confused most; `counts` (K, K) has the true classes down."""
+    wrong = counts - np.diag(counts.diagonal())
+    frequent = np.argsort(-wrong, axis=None, kind="stable")[: min(PAIRS, np.count_nonzero(wrong))]
+    pairs = zip(*np.unravel_index(frequent, wrong.shape), strict=True)
+    return [Confusion(classes[i], classes[j], int(wrong[i, j]), int(counts[i].sum())) for i, j in pairs]
+
+
+def surest_mistakes(answers: Answers, pixels: Pixels, classes: Sequence[str]) -> list[Mistake]:
+    """The mistakes of which the network was surest."""
+    true, said, sure = answers.labels.numpy(), answers.logits.argmax(1).numpy(), answers.probabilities.max(1)
+    wrong = np.flatnonzero(said != true)
+    return [
+        Mistake(classes[true[i]], classes[said[i]], 100 * float(sure[i]), pixels.names[i], pixels.images[i])
+        for i in wrong[np.argsort(-sure[wrong], kind="stable")][:PICTURES].tolist()
+    ]
+
+
+# --------------------------------------------------------------------------- drawings
+
+
+def curves(rows: Sequence[Row], *, best_epoch: int) -> dict[str, "Figure"]:
+    """A small figure each of the loss, the accuracy and the learning rate over the epochs."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    epochs = [row["epoch"] for row in rows]
+    lines = {
+        "Loss": {"train": "train_loss", "validation": "val_loss"},
+        "Accuracy, per cent": {"train": "train_accuracy", "validation": "val_accuracy"},
+        "Learning rate": {"at the end of the epoch": "lr"},
+    }
+    figures = {}
+    for title, columns in lines.items():
+        figures[title] = figure = Figure(figsize=(3.7, 2.5), layout="constrained")
+        axes: Axes = figure.subplots()
+        for label, column in columns.items():
+            colour = BLUE if label == "validation" else MUTED
+            axes.plot(epochs, [row[column] for row in rows], color=colour, label=label, linewidth=1.4,
+                      marker="o" if len(rows) == 1 else "", markersize=3)  # fmt: skip
+        for row in rows:
+            if row["epoch"] == best_epoch and "validation" in columns:
+                axes.axvline(best_epoch, color=MUTED, linewidth=0.6, linestyle=(0, (2, 2)))
+                axes.plot(best_epoch, row[columns["validation"]], "o", color=BLUE, markersize=5,
+                          markeredgecolor=PAPER, label=f"best, epoch {best_epoch}")  # fmt: skip
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=(1, 2, 5, 10), integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=(1, 2, 5, 10)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.set_xlabel("epoch")
+        axes.legend(
+            loc="lower left", bbox_to_anchor=(-0.02, 1), ncols=3, borderaxespad=0, handlelength=1.2, columnspacing=1.2
+        )
+    return figures
+
+
+def heat_map(counts: NDArray[np.int64], classes: Sequence[str]) -> "Figure":
+    """Who is taken for whom, `counts` (K, K): right in blue, wrong in orange, deep by the share of the class."""
+    from matplotlib.colors import to_rgb
+    from matplotlib.figure import Figure
+
+    labels = [shortened(name) for name in classes]
+    longest = max(map(len, labels))
+    cell = min(max(3.2 / len(labels), 0.34 if len(labels) <= NUMBERED else 0.085), 0.6)  # inches
+    font = min(8.5, 0.85 * 72 * cell)
+    side = cell * len(labels) + longest * font / 120 + 0.5
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axes: Axes = figure.subplots()
+
+    share = counts / counts.sum(1, keepdims=True).clip(1)
+    pixels = np.empty((*counts.shape, 4))
+    pixels[..., :3] = to_rgb(ORANGE)
+    pixels[np.diag_indices(len(labels))] = (*to_rgb(BLUE), 1)
+    pixels[..., 3] = np.sqrt(share)  # or else a single mistake in a hundred would not be seen
+    axes.imshow(pixels, interpolation="none")
+    if len(labels) <= NUMBERED:
+        for (i, j), count in np.ndenumerate(counts):
+            if count:
+                axes.text(j, i, f"{count:,}", ha="center", va="center", fontsize=7.5 if count < 1000 else 6,
+                          color="white" if share[i, j] > 0.7 else INK)  # fmt: skip
+    axes.grid(visible=False)
+    axes.tick_params(length=0, labelsize=font)
+    axes.set_xticks(range(len(labels)), labels, rotation=0 if longest <= 3 and cell >= 0.34 else 90)
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    axes.spines[:].set_visible(True)
+    return figure
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """In the block Matplotlib has our style and not the user's, and is silent."""
+    logger = logging.getLogger("matplotlib")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # it tells that it builds its cache of fonts
+    try:
+        import matplotlib
+
+        with matplotlib.rc_context(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph")  # its font may lack a letter that the browser has
+            matplotlib.rcdefaults()
+            matplotlib.rcParams.update(STYLE)
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def svg(figure: "Figure", label: str) -> Markup:
+    """The figure as an element of the page, in the page's colours, light or dark."""
+    import matplotlib
+
+    file = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": label}):  # fixed, so a run gives one page; and no two alike on it
+        figure.savefig(file, format="svg", transparent=True)
+    _, _, body = file.getvalue().partition('<g id="figure_1">')
+    body = re.sub(r'<g id="[^"]*">', "<g>", "<g>" + body)
+    for name, (light, _) in COLOURS.items():
+        body = body.replace(light, f"var(--{name})")
+    width, height = 72 * figure.get_size_inches()
+    head = Markup('<svg viewBox="0 0 {:.0f} {:.0f}" style="width: {:.0f}pt" role="img" aria-label="{}">')
+    return head.format(width, height, width, label) + Markup(body)
+
+
+# --------------------------------------------------------------------------- words
+
+
+def render(page: Page) -> str:
+    """The page as HTML."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    for word in (percent, written, duration, shortened, data_uri, repr):
+        environment.filters[word.__name__] = word
+    template = environment.from_string((files(__package__) / "report.html.jinja").read_text(encoding="utf-8"))
+    with drawing():
+        best = page.results["best_epoch"]
+        figures = curves(page.rows, best_epoch=best) if page.rows else {}
+        charts = {title: svg(figure, f"{title} over the epochs") for title, figure in figures.items()}
+        mapped = len(page.scores) <= MAPPED
+        heat = svg(heat_map(page.counts, page.bundle.classes), "Confusion matrix") if mapped else ""
+    text = template.render(
+        page=page, results=page.results, answers=page.answers, charts=charts, heat=heat, colours=COLOURS,
+        NUMBERED=NUMBERED, PAIRS=PAIRS, BESIDE=BESIDE, SKIPPED=SKIPPED, small=small,
+        name=Path(page.recipe.data).name or page.recipe.data, folder=shlex.quote(page.directory), spread=spread,
+        fields=[(f.name, getattr(page.recipe, f.name)) for f in dataclasses.fields(page.recipe)],
+    )  # fmt: skip
+    return unicode(text)
+
+
+def percent(value: float) -> str:
+    """`97.50 %`, or a dash for what is no number."""
+    return "–" if math.isnan(value) else f"{value:.2f}\N{NARROW NO-BREAK SPACE}%"
+
+
+def written(value: object) -> str:
+    """A value of the recipe as YAML has it, without the brackets."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {written(item)}" for name, item in value.items()) or "–"
+    if isinstance(value, tuple):
+        return ", ".join(map(written, value))
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "–" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def duration(seconds: float) -> str:
+    """`0.8 s`, `3 min 20 s`, `5 h 2 min`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def shortened(name: str, length: int = 18) -> str:
+    """The name, its middle left out where it is long."""
+    name, half = unicode(name), (length - 1) // 2
+    return name if len(name) <= length else f"{name[:half].rstrip()}…{name[-half:].lstrip()}"
+
+
+def unicode(text: str) -> str:
+    """The text with a ? for each byte of a file's name that is no Unicode: neither fonts nor UTF-8 have it."""
+    return text.encode(errors="replace").decode()
+
+
+def spread(pixels: Pixels, classes: Sequence[str]) -> str:
+    """How many images a class has, from the least to the most."""
+    counts = pixels.labels.bincount(minlength=len(classes)).tolist()
+    least, most = min(counts), max(counts)
+    return f"{least:,}" if least == most else f"{least:,} – {most:,}"
+
+
+def small(image: Tensor) -> bool:
+    """Whether a picture (C, H, W) is shown pixel by pixel."""
+    return max(image.shape) <= SIDE // 2
+
+
+def data_uri(image: Tensor) -> str:
+    """The picture, uint8 (C, H, W), for `src`: small ones to the pixel, and others scaled down, as JPEG."""
+    picture = Image.fromarray(image.squeeze(0).numpy() if len(image) == 1 else image.permute(1, 2, 0).numpy())
+    kind = "png" if small(image) else "jpeg"
+    picture.thumbnail((SIDE, SIDE))
+    file = io.BytesIO()
+    picture.save(file, kind, quality=85)
+    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"

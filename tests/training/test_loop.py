@@ -1,0 +1,308 @@
+"""Runs: repeatable, resumable, interruptible, and honest about what was read when."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import convatlas as ca
+from convatlas import Recipe
+from convatlas.errors import InputError, WorkError
+from convatlas.training import loop
+from convatlas.training.machine import fast_bf16
+from convatlas.training.run import Row, Run
+
+QUICK = Recipe(model="lenet", data="digits", epochs=3, batch_size=256)
+
+
+def go(recipe: Recipe, output: Path) -> Run:
+    return ca.train(recipe, output=output, quiet=True)
+
+
+def weights(run: Run) -> dict[str, torch.Tensor]:
+    return load_file(run.directory / "model.safetensors")
+
+
+def equal(one: Run, other: Run) -> bool:
+    return all(torch.equal(value, weights(other)[key]) for key, value in weights(one).items())
+
+
+def without_time(rows: Sequence[Row]) -> list[Row]:
+    return [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second")} for row in rows]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return go(QUICK, tmp_path_factory.mktemp("runs") / "first")
+
+
+def test_a_run_folder_holds_what_the_design_says(run: Run) -> None:
+    names = {path.name for path in run.directory.iterdir()}
+    events = {name for name in names if name.startswith("events.out.tfevents")}
+    assert len(events) == 1
+    assert names - events == {
+        "recipe.yaml", "metrics.csv", "split.csv", "state", "model.safetensors", "config.json", "results.json", "report.html",
+    }  # fmt: skip
+
+
+def test_results_say_what_was_read_and_when(run: Run) -> None:
+    results = run.results
+    assert results["status"] == "done"
+    assert results["test"]["total"] == results["images"]["test"]
+    wrong = results["test"]["total"] - results["test"]["right"]
+    assert results["test"]["error"] == pytest.approx(100 * wrong / results["test"]["total"], abs=1e-3)
+    assert "test images were read once, at the end" in results["note"]
+    assert results["parameters"] == 61_706
+    best = max(run.metrics, key=lambda row: (row["val_accuracy"], -row["val_loss"]))
+    assert results["best_epoch"] == best["epoch"]
+    assert sum(results["images"].values()) == 1797
+
+
+def test_the_recipe_of_a_run_leaves_nothing_open_and_repeats_it_to_the_same_numbers(run: Run, tmp_path: Path) -> None:
+    recipe = Recipe.read(run.directory / "recipe.yaml")
+    for name in ("epochs", "mean", "std", "flip", "size", "in_channels"):
+        assert getattr(recipe, name) is not None
+    assert recipe.precision != "auto"
+    again = go(recipe, tmp_path / "again")
+    assert equal(run, again)
+    assert without_time(again.metrics) == without_time(run.metrics)
+    assert again.results["test"] == run.results["test"]
+
+
+def test_another_seed_gives_other_weights(run: Run, tmp_path: Path) -> None:
+    assert not equal(run, go(replace(QUICK, seed=1), tmp_path / "other"))
+
+
+def test_the_split_is_written_down_and_can_be_read_back(shapes: Path, tmp_path: Path) -> None:
+    first = go(Recipe(model="resnet20", data=str(shapes), epochs=1, size=16), tmp_path / "one")
+    with (first.directory / "split.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["split"] for row in rows} == {"train", "val", "test"}
+    assert all(Path(row["file_name"]).is_file() for row in rows)
+    second = go(Recipe(model="resnet20", data=str(first.directory / "split.csv"), epochs=1, size=16), tmp_path / "two")
+    assert equal(first, second)
+
+
+def test_a_data_set_without_a_test_part_is_reported_on_its_validation_part(shapes: Path, tmp_path: Path) -> None:
+    for label in ("lying", "square", "standing"):
+        folder = shapes.parent / "data" / "val" / label
+        folder.mkdir(parents=True)
+        for i in range(5):
+            (shapes / label / f"{label}{i}.png").rename(folder / f"{i}.png")
+    shapes.rename(shapes.parent / "data" / "train")
+    results = go(
+        Recipe(model="resnet20", data=str(shapes.parent / "data"), epochs=1, size=16), tmp_path / "run"
+    ).results
+    assert results["test"] is None
+    assert results["images"] == {"train": 75, "val": 15, "test": 0, "skipped": 0}
+    assert "the data set has no test images" in results["note"]
+
+
+def test_resnet20_learns_simple_shapes(shapes: Path, tmp_path: Path) -> None:
+    results = go(
+        Recipe(model="resnet20", data=str(shapes), size=16, epochs=25, batch_size=32, crop=2, seed=2), tmp_path / "run"
+    ).results
+    assert results["test"]["accuracy"] > 80
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_resuming_gives_the_weights_of_a_run_that_was_never_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str
+) -> None:
+    recipe = replace(QUICK, epochs=4, optimizer=optimizer, lr=0.01, erase=3, colour=0.1)  # type: ignore[arg-type]
+    whole = go(recipe, tmp_path / "whole")
+
+    monkeypatch.setattr(loop, "SAVE_EVERY", 0.0)
+    train_epoch = loop.train_epoch
+
+    def stopped(epoch: int, *arguments: object, **options: object) -> Row:
+        if epoch == 2:
+            raise KeyboardInterrupt
+        return train_epoch(epoch, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loop, "train_epoch", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        go(recipe, tmp_path / "parts")
+    monkeypatch.setattr(loop, "train_epoch", train_epoch)
+    resumed = ca.resume(tmp_path / "parts", quiet=True)
+    assert equal(whole, resumed)
+    assert without_time(resumed.metrics) == without_time(whole.metrics)
+    assert len(list((resumed.directory / "state").iterdir())) == 2
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "SAVE_EVERY", 0.0)
+    run = go(QUICK, tmp_path / "run")
+    newest = sorted((run.directory / "state").iterdir())[-1]
+    newest.write_bytes(newest.read_bytes()[:1000])
+    (run.directory / "results.json").unlink()
+    state = run.load_state()
+    assert state is not None
+    assert len(state["rows"]) == 2
+    before = weights(run)
+    assert all(torch.equal(v, before[k]) for k, v in weights(ca.resume(run.directory, quiet=True)).items())
+
+
+def test_resuming_on_other_data_is_refused(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "SAVE_EVERY", 0.0)
+    run = go(Recipe(model="resnet20", data=str(shapes), epochs=2, size=8), tmp_path / "run")
+    for i in range(20):
+        (shapes / "lying" / f"lying{i}.png").unlink()
+    (run.directory / "results.json").unlink()
+    with pytest.raises(InputError, match="put the data back as it was"):
+        ca.resume(run.directory, quiet=True)
+    with pytest.raises(InputError, match="no run to go on with"):
+        ca.resume(shapes, quiet=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_run_cleanly_with_the_best_weights_kept(tmp_path: Path, number: int) -> None:
+    words = ["train", "lenet", "--epochs", "5000", "--output", str(tmp_path / "run")]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "convatlas", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    until = time.monotonic() + 120
+    while not (tmp_path / "run" / "metrics.csv").exists():
+        assert time.monotonic() < until
+        assert child.poll() is None, child.stderr.read() if child.stderr else ""
+        time.sleep(0.1)
+    child.send_signal(number)
+    out, err = child.communicate(timeout=120)
+    assert child.returncode == 130, err
+    assert "Traceback" not in err
+    assert f"go on with convatlas resume {tmp_path / 'run'}" in err
+    run = Run(tmp_path / "run")
+    assert run.results["status"] == "interrupted"
+    assert run.results["test"] is None
+    assert "the test images were not read" in run.results["note"]
+    assert (run.directory / "report.html").is_file()
+    assert ca.load(run.directory).classes == tuple("0123456789")
+    assert "validation: accuracy" in out
+
+
+def test_a_loss_beyond_all_numbers_is_said_in_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(WorkError, match="the loss grew beyond all numbers in epoch 1; choose a smaller --lr"):
+        go(
+            replace(QUICK, optimizer="sgd", lr=1e30, schedule="constant", warmup=0, changes={"activation": "relu"}),
+            tmp_path / "run",
+        )
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"model": "lenett"}, "no model is called 'lenett'"),
+        (
+            {"size": 20},
+            "lenet takes 28×28 images, for which its dense layers are made, and got 20×20; choose another --size",
+        ),
+        ({"model": "resnet20", "size": 2}, "resnet20 needs images of at least 4×4 pixels, and got 2×2"),
+        ({"changes": {"depth": 3}}, "lenet has no 'depth' to change"),
+        ({"data": "nowhere"}, "there is no data 'nowhere'"),
+        ({"device": "cuda"}, "there is no cuda on this machine"),
+        ({"mean": (0.5, 0.5, 0.5)}, "mean has 3 values, and the network takes 1 channel"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_anything_is_written(
+    tmp_path: Path, changes: dict[str, object], reason: str
+) -> None:
+    if changes.get("device") == "cuda" and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(InputError, match=reason):
+        go(replace(QUICK, **changes), tmp_path / "run")  # type: ignore[arg-type]
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_batch_that_is_too_large_for_memory_is_refused_with_one_that_fits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import psutil
+
+    memory = type("Memory", (), {"available": 40 * 2**20, "total": 2**30})()
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
+    with pytest.raises(
+        InputError, match=r"a batch of 1,280 images takes about .* GB, .* choose --batch-size \d+ or less"
+    ) as error:
+        go(replace(QUICK, batch_size=5000), tmp_path / "run")
+    fitting = int(str(error.value).split("--batch-size ")[1].split(" ")[0].replace(",", ""))
+    assert go(replace(QUICK, batch_size=fitting, epochs=1), tmp_path / "run").results["status"] == "done"
+
+
+def test_a_folder_that_is_in_use_is_not_written_to(run: Run) -> None:
+    before = (run.directory / "results.json").read_bytes()
+    with pytest.raises(InputError, match="is there already and is not empty; choose another --output"):
+        go(QUICK, run.directory)
+    assert (run.directory / "results.json").read_bytes() == before
+
+
+def test_bf16_is_chosen_where_the_machine_multiplies_in_it(shapes: Path, tmp_path: Path) -> None:
+    run = go(Recipe(model="resnet20", data=str(shapes), epochs=1, size=8), tmp_path / "run")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    chosen = Recipe.read(run.directory / "recipe.yaml").precision
+    assert chosen == ("bf16" if fast_bf16(device) else "32")
+    assert ("bf16 autocast" in run.results["machine"]["chosen"]) == (chosen == "bf16")
+
+
+@pytest.mark.parametrize("precision", ["32", "bf16"])
+def test_both_precisions_train_every_kind_of_network(tmp_path: Path, precision: str) -> None:
+    for model in ("lenet", "lenet5", "plain20"):
+        recipe = Recipe(model=model, data="digits", epochs=1, batch_size=512, precision=precision)  # type: ignore[arg-type]
+        row = go(recipe, tmp_path / model).metrics[0]
+        assert row["train_loss"] < 30
+
+
+def test_runs_without_a_given_folder_are_numbered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = [Run.create(QUICK, None).directory for _ in range(3)]
+    assert [str(name) for name in names] == [f"runs/lenet-digits-{i}" for i in (1, 2, 3)]
+
+
+def test_a_disk_that_fills_up_leaves_the_old_files_whole(tmp_path: Path) -> None:
+    run = go(replace(QUICK, epochs=1), tmp_path / "run")
+    before = {path: path.read_bytes() for path in run.directory.rglob("*") if path.is_file()}
+    code = (
+        "import resource, signal, sys; from convatlas.cli import main;"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000));"
+        f"sys.exit(main(['train', 'lenet', '--epochs', '1', '--output', {str(tmp_path / 'other')!r}]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "larger than is allowed" in done.stderr
+    left = [
+        path for path in (tmp_path / "other").rglob("*") if path.suffix == ".part" or path.name == "model.safetensors"
+    ]
+    assert not left
+    assert before == {path: path.read_bytes() for path in run.directory.rglob("*") if path.is_file()}
+
+
+def test_tensorboard_can_read_the_events(run: Run) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run.directory))
+    events.Reload()
+    assert [e.step for e in events.Scalars("val_accuracy")] == [1, 2, 3]
+    assert events.Scalars("val_accuracy")[-1].value == pytest.approx(run.metrics[-1]["val_accuracy"], rel=1e-5)
+
+
+def test_json_results_are_json(run: Run) -> None:
+    assert json.loads((run.directory / "results.json").read_text())["model"] == "lenet"
+
+
+def test_a_run_that_has_ended_is_not_tested_again(run: Run) -> None:
+    before = {path: path.stat().st_mtime_ns for path in run.directory.iterdir()}
+    assert ca.resume(run.directory, quiet=True).results["status"] == "done"
+    assert before == {path: path.stat().st_mtime_ns for path in run.directory.iterdir()}

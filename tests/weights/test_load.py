@@ -1,0 +1,112 @@
+"""Weights from elsewhere: fitted by name, refused by name, and never executed."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from convatlas import create_model, load_weights
+from convatlas.errors import InputError
+from convatlas.weights import read_state
+
+
+@pytest.fixture
+def state() -> dict[str, torch.Tensor]:
+    torch.manual_seed(1)
+    return create_model("resnet20").state_dict()
+
+
+def same(network: torch.nn.Module, state: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize("wrap", ["state_dict", "model", "net"])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
+def test_wrappers_are_taken_off(tmp_path: Path, state: dict[str, torch.Tensor], wrap: str, prefix: str) -> None:
+    wrapped = {wrap: {prefix + key: value for key, value in state.items()}, "epoch": 3, "best": 91.2}
+    torch.save(wrapped, tmp_path / "weights.pth")
+    assert same(load_weights(create_model("resnet20"), tmp_path / "weights.pth"), state)
+
+
+def test_safetensors_mappings_and_folders_are_read(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
+    save_file(state, tmp_path / "model.safetensors")
+    for source in (tmp_path / "model.safetensors", tmp_path, state):
+        assert same(create_model("resnet20", weights=source), state)
+
+
+def test_files_older_than_the_counters_of_batches_are_read(state: dict[str, torch.Tensor]) -> None:
+    old = {key: value for key, value in state.items() if "num_batches_tracked" not in key}
+    assert same(load_weights(create_model("resnet20"), old), state)
+
+
+def test_names_of_other_code_are_mapped_for_both_options(state: dict[str, torch.Tensor]) -> None:
+    def theirs(key: str) -> str:
+        names = {"conv1.conv": "conv1", "conv1.bn": "bn1", "fc": "linear"}
+        for ours, other in (names | {f"conv{i + 1}_x": f"layer{i}" for i in (1, 2, 3)}).items():
+            if key.startswith(ours):
+                return (
+                    (other + key.removeprefix(ours))
+                    .replace("shortcut.conv.", "shortcut.0.")
+                    .replace("shortcut.bn.", "shortcut.1.")
+                )
+        return key
+
+    assert same(load_weights(create_model("resnet20"), {theirs(k): v for k, v in state.items()}), state)
+    with_b = create_model("resnet20", shortcut="B").state_dict()
+    network = load_weights(create_model("resnet20", shortcut="B"), {theirs(k): v for k, v in with_b.items()})
+    assert same(network, with_b)
+
+
+def test_missing_unexpected_and_misshaped_keys_are_named_and_nothing_is_changed(state: dict[str, torch.Tensor]) -> None:
+    network = create_model("resnet20")
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    faulty = {**state, "fc.weight": torch.zeros(100, 64), "extra": torch.zeros(1)}
+    del faulty["conv1.conv.weight"]
+    with pytest.raises(InputError) as error:
+        load_weights(network, faulty)
+    assert "do not fit resnet20" in str(error.value)
+    assert "missing: conv1.conv.weight" in str(error.value)
+    assert "unexpected: extra" in str(error.value)
+    assert "fc.weight is 100×64 and not 10×64" in str(error.value)
+    assert same(network, before)
+
+
+def test_a_pickle_that_would_run_code_is_refused_and_runs_none(tmp_path: Path) -> None:
+    class Harm:
+        def __reduce__(self) -> Any:
+            return (Path.touch, (tmp_path / "harmed",))
+
+    torch.save({"state_dict": Harm()}, tmp_path / "new.pt")
+    (tmp_path / "old.pt").write_bytes(pickle.dumps(Harm()))
+    for name in ("new.pt", "old.pt"):
+        with pytest.raises(
+            InputError, match=f"{name} is not a state dict of tensors alone, .* may run code: it is refused"
+        ):
+            read_state(tmp_path / name)
+    assert not (tmp_path / "harmed").exists()
+
+
+def test_what_is_no_file_of_weights_is_named(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
+    torch.save(state, tmp_path / "whole.pt")
+    save_file(state, tmp_path / "whole.safetensors")
+    contents = {
+        "text.pt": b"these are no weights", "empty.pt": b"",
+        "text.safetensors": b"no weights at all", "empty.safetensors": b"",
+        "cut.pt": (tmp_path / "whole.pt").read_bytes()[:5000],
+        "cut.safetensors": (tmp_path / "whole.safetensors").read_bytes()[:-100],
+    }  # fmt: skip
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError, match=f"{name} is not a"):
+            read_state(tmp_path / name)
+    torch.save([1, 2], tmp_path / "list.pt")
+    with pytest.raises(InputError, match=r"list\.pt holds no state dict"):
+        read_state(tmp_path / "list.pt")
+    with pytest.raises(InputError, match="there is no file"):
+        read_state(tmp_path / "nothing.pt")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InputError, match=r"holds no model\.safetensors"):
+        read_state(tmp_path / "folder")

@@ -251,3 +251,36 @@ def test_two_folders_for_one_split_are_refused(tmp_path: Path) -> None:
 
 def test_numbers_in_names_are_sorted_as_numbers() -> None:
     assert sorted(["b2", "b10", "B1", "a"], key=natural) == ["a", "B1", "b2", "b10"]
+
+
+def test_images_without_a_label_among_others_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    gaps = dataset(6).map(lambda row, i: {"label": -1 if i == 2 else row["label"]}, with_indices=True)
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_: datasets.DatasetDict({"train": gaps}))
+    with pytest.raises(InputError, match="1 images of its all part have no label"):
+        open_source("someone/pictures")
+
+
+def test_an_empty_cell_of_a_table_is_an_image_that_cannot_be_read() -> None:
+    import datasets
+
+    from convatlas.data.sources import from_datasets
+
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])})
+    rows = {"image": [None, *(Image.fromarray(c) for c in COLOUR)], "label": [0, *(LABELS % 2).tolist()]}
+    source = from_datasets("gaps", "", datasets.Dataset.from_dict(rows, features=features), None)
+    splits = load_splits(source, size=(3, 32, 32), fit="crop", validation=0.2)
+    assert [(image.name, image.reason) for image in splits.skipped] == [
+        ("all/0", "the image cannot be read as an image: it is empty")
+    ]
+
+
+def test_what_lies_beside_the_classes_and_the_splits_is_named(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        for label in ("a", "b"):
+            picture(tmp_path / split / label / "1.png")
+    picture(tmp_path / "train" / "loose.png")
+    picture(tmp_path / "extra" / "c" / "1.png")
+    (tmp_path / "README").touch()
+    assert {Path(name).name for name in open_source(tmp_path).ignored} == {"loose.png", "extra", "README"}

@@ -51,7 +51,8 @@ def test_a_run_folder_holds_what_the_design_says(run: Run) -> None:
     events = {name for name in names if name.startswith("events.out.tfevents")}
     assert len(events) == 1
     assert names - events == {
-        "recipe.yaml", "metrics.csv", "split.csv", "state", "model.safetensors", "config.json", "results.json", "report.html",
+        "recipe.yaml", "metrics.csv", "split.csv", "state", "model.safetensors", "config.json", "results.json",
+        "report.html",
     }  # fmt: skip
 
 

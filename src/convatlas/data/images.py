@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from convatlas.errors import InputError
@@ -81,6 +81,10 @@ def read(raw: Raw) -> Image.Image:
         return ImageOps.exif_transpose(image)
     except FileNotFoundError as error:
         raise UnreadableImageError(f"there is no file {label}") from error
+    except UnidentifiedImageError as error:
+        raise UnreadableImageError(
+            f"{label} cannot be read as an image: {'it is empty' if raw == b'' else 'it is of no known kind'}"
+        ) from error
     except (OSError, ValueError, SyntaxError, EOFError, IndexError, Image.DecompressionBombError) as error:
         raise UnreadableImageError(f"{label} cannot be read as an image: {error}") from error
 

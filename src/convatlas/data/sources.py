@@ -57,7 +57,7 @@ class Source:
     classes: Sequence[str] | None = None
     """The classes that the data set declares, in its own order; None: they are read off the training part."""
     ignored: Sequence[str] = field(default_factory=tuple)
-    """Files that were passed over because they are no images."""
+    """Files and folders that were passed over: no images, or in no class, or beside the splits."""
     handwriting: bool = False
     """Whether its images mean something else when they are mirrored."""
 
@@ -261,6 +261,10 @@ def from_datasets(
             classes = data.features[label].names
             if (numbers < 0).all():
                 continue  # the Hub's way to keep test labels secret
+            if (numbers < 0).any():
+                raise InputError(
+                    f"{name}: {(numbers < 0).sum()} images of its {split} part have no label; leave them out"
+                )
             labels = [classes[i] for i in numbers.tolist()] if classes else []
         else:
             labels = [str(value) for value in data[label]]
@@ -308,6 +312,8 @@ class Rows(Sequence[Raw]):
             self.rows = self.data[block * self.BLOCK : (block + 1) * self.BLOCK][self.column]
             self.block = block
         row = self.rows[offset]
+        if row is None:
+            return b""  # an empty cell, which reads as an empty file
         return row["bytes"] if row["bytes"] is not None else row["path"]
 
 
@@ -320,8 +326,10 @@ def from_folder(path: Path, _: str | None) -> Source | None:
     if "train" not in holders and "test" not in holders:
         holders = {"all": path}
     parts: dict[PartName, Part] = {}
-    ignored: list[str] = []
+    ignored = [str(p) for p in visible(path) if p.is_file() or ("all" not in holders and p not in holders.values())]
     for part, holder in holders.items():
+        if holder != path:
+            ignored += [str(p) for p in visible(holder) if p.is_file()]
         images: list[Path] = []
         labels: list[str] = []
         for folder in sorted((p for p in visible(holder) if p.is_dir()), key=lambda p: natural(p.name)):
@@ -408,6 +416,6 @@ def is_image(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
 
-def natural(word: str) -> list[tuple[int, str]]:
-    """A key by which `class2` comes before `class10`."""
-    return [(int(w), "") if w.isdigit() else (-1, w.casefold()) for w in re.split(r"(\d+)", word) if w]
+def natural(word: str) -> list[tuple[int, int, str]]:
+    """A key by which `class2` comes before `class10`, and numbers before words."""
+    return [(0, int(w), "") if w.isdecimal() else (1, 0, w.casefold()) for w in re.split(r"(\d+)", word) if w]

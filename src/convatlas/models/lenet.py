@@ -104,11 +104,12 @@ class C3(nn.Module):
 
     def initialize(self) -> None:
         """U(±2.4 / fan_in), where the fan-in is of the map: 25 for each map of S2 that it sees."""
-        bound = 2.4 / (25 * self.seen.sum(1))
+        seen = [sum(row[c3] == "X" for row in TABLE_I) for c3 in range(16)]
+        of_map = torch.tensor([2.4 / (25 * count) for count in seen])
+        of_kernel = torch.tensor([2.4 / (25 * count) for count in seen for _ in range(count)])
         with torch.no_grad():
-            of_map = bound.repeat_interleave(self.seen.sum(1))
-            self.kernels.uniform_(-1, 1).mul_(of_map[:, None, None])
-            self.bias.uniform_(-1, 1).mul_(bound)
+            self.kernels.uniform_(-1, 1).mul_(of_kernel.view(60, 1, 1))
+            self.bias.uniform_(-1, 1).mul_(of_map)
 
 
 class RBF(nn.Module):
@@ -126,10 +127,8 @@ class RBF(nn.Module):
         self.register_buffer("codes", digit_codes() if num_classes == 10 else random_codes(num_classes))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Minus |x − code|², with the square multiplied out so that no (N, K, 84) is made."""
-        x = x.float()  # a difference of large numbers: eight bits of mantissa would lose it
-        with torch.autocast(x.device.type, enabled=False):
-            return 2 * x @ self.codes.T - x.square().sum(1, keepdim=True) - self.codes.square().sum(1)
+        """Minus Σ (x − code)², as Eq. 7 is written: multiplied out, a product in bf16 would lose the difference."""
+        return -(x[:, None].float() - self.codes).square().sum(2)
 
 
 def digit_codes() -> Tensor:

@@ -27,7 +27,7 @@ from convatlas.network import Network
 from convatlas.training import machine as machines
 from convatlas.training.evaluation import BATCH, answer, evaluate
 from convatlas.training.machine import Machine
-from convatlas.training.optim import learning_rate, make_optimizer
+from convatlas.training.optim import learning_rate, loss, make_optimizer
 from convatlas.training.progress import Display
 from convatlas.training.recipe import Recipe
 from convatlas.training.recipes import own_epochs
@@ -223,7 +223,6 @@ def train_epoch(
 ) -> Row:
     """One pass over the training images; the row of `metrics.csv` so far. Ends early where `stop` is not empty."""
     network.train()
-    criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
     started, seen = time.perf_counter(), 0
     total_loss = torch.zeros((), device=accelerator.device)
     right = torch.zeros((), device=accelerator.device)
@@ -234,15 +233,15 @@ def train_epoch(
         seed_torch(recipe.seed, "step", step)  # for what a network draws itself, such as dropout
 
         logits = network(batch.images)
-        loss = criterion(logits, batch.labels)
+        error = loss(logits, batch.labels, recipe)
         optimizer.zero_grad()
-        accelerator.backward(loss)
+        accelerator.backward(error)
         if recipe.clip:
             accelerator.clip_grad_norm_(network.parameters(), recipe.clip)
         optimizer.step()
 
         seen += len(batch.labels)
-        total_loss += loss.detach() * len(batch.labels)
+        total_loss += error.detach() * len(batch.labels)
         right += (logits.detach().argmax(1) == batch.labels).sum()
         if step % 10 == 0 or seen == len(batches.pixels):
             check_finite(total_loss, epoch)

@@ -3,7 +3,8 @@
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from convatlas.training.recipe import Recipe
 
@@ -19,6 +20,17 @@ def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=nesterov, fused=True)
     kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
     return kind(groups, lr=recipe.lr, fused=True)
+
+
+def loss(logits: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
+    """`(N, K), (N,) -> ()`: the cross-entropy, in nats.
+
+    With a class of rubbish, which competes but is never right, it is LeCun et al.'s Eq. 9: where logits are minus
+    distances, it goes on drawing the right class nearer until the distance is below the rubbish's.
+    """
+    if recipe.rubbish is not None:
+        logits = F.pad(logits, (0, 1), value=-recipe.rubbish)
+    return F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
 
 
 def learning_rate(recipe: Recipe, step: int, *, steps_per_epoch: int) -> float:

@@ -10,8 +10,9 @@ from PIL import Image, ImageEnhance
 from rich.console import Console
 
 from convatlas.data import open_source
-from convatlas.data.audit import Audit, Spread, audit, findings, table
-from convatlas.data.sources import Part, Source
+from convatlas.data.audit import audit, table
+from convatlas.data.findings import Audit, Spread, findings
+from convatlas.data.source import Part, Source
 
 
 def photo(seed: int, size: tuple[int, int] = (96, 72)) -> Image.Image:
@@ -108,7 +109,7 @@ def test_files_that_cannot_be_read_are_named_with_the_reason(folder: Path) -> No
     reasons = {Path(name).name: reason for name, reason in train.unreadable}
     assert "truncated" in reasons["cut.jpg"]
     assert reasons["empty.png"] == "the file is empty"
-    assert reasons["letter.png"] == "it is no image of a known format"
+    assert reasons["letter.png"] == "it is of no known kind"
     assert "Cannot be read in train: 3 images: train/cat/cut.jpg (" in printed(found)
 
 
@@ -183,7 +184,7 @@ def test_without_splits_copies_are_looked_for_among_all(tmp_path: Path) -> None:
 
 
 def test_too_many_images_to_compare_are_said_to_be_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("convatlas.data.audit.MOST_WITHIN", 3)
+    monkeypatch.setattr("convatlas.data.copies.MOST_WITHIN", 3)
     images = np.stack([np.asarray(photo(seed)) for seed in (0, 1, 2, 2)])
     found = audit(Source(name="few", layout="arrays", parts={"all": Part(images, list("abab"), list("0123"))}))
     assert found.notes == ("Look-alikes were not looked for: 4 images are too many to compare all.",)
@@ -198,7 +199,7 @@ def test_comparing_in_tiles_finds_what_comparing_at_once_does(monkeypatch: pytes
     whole["split"] = Source(name="x", layout="x", parts={"train": part, "test": part})
     at_once = {name: audit(source) for name, source in whole.items()}
     assert len(at_once["at once"].lookalikes) == 13
-    monkeypatch.setattr("convatlas.data.audit.TILE", 3)
+    monkeypatch.setattr("convatlas.data.copies.TILE", 3)
     for name, source in whole.items():
         assert audit(source).lookalikes == at_once[name].lookalikes
 

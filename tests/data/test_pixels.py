@@ -78,8 +78,11 @@ def test_unreadable_images_are_passed_over_with_their_reason_or_refused(shapes: 
     (shapes / "lying" / "empty.jpg").touch()
     splits = split(shapes)
     assert [Path(image.name).name for image in splits.skipped] == ["empty.jpg", "cut.png"]
+    assert splits.skipped[0].reason == "the file is empty"
     assert len(names(splits)) == 90
-    with pytest.raises(InputError, match=r"empty\.jpg.* leave out --strict"):
+    with pytest.raises(
+        InputError, match=r"empty\.jpg cannot be read as an image: the file is empty; leave out --strict"
+    ):
         split(shapes, strict=True)
 
 

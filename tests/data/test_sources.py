@@ -13,7 +13,8 @@ from PIL import Image
 
 from convatlas.data import open_source
 from convatlas.data.pixels import load_splits
-from convatlas.data.sources import ALIASES, HUB, natural
+from convatlas.data.source import ALIASES, natural
+from convatlas.data.tables import HUB, from_datasets
 from convatlas.errors import InputError
 
 RNG = np.random.default_rng(0)
@@ -265,15 +266,11 @@ def test_images_without_a_label_among_others_are_refused(monkeypatch: pytest.Mon
 def test_an_empty_cell_of_a_table_is_an_image_that_cannot_be_read() -> None:
     import datasets
 
-    from convatlas.data.sources import from_datasets
-
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])})
     rows = {"image": [None, *(Image.fromarray(c) for c in COLOUR)], "label": [0, *(LABELS % 2).tolist()]}
     source = from_datasets("gaps", "", datasets.Dataset.from_dict(rows, features=features), None)
     splits = load_splits(source, size=(3, 32, 32), fit="crop", validation=0.2)
-    assert [(image.name, image.reason) for image in splits.skipped] == [
-        ("all/0", "the image cannot be read as an image: it is empty")
-    ]
+    assert list(splits.skipped) == [("all/0", "the file is empty")]
 
 
 def test_what_lies_beside_the_classes_and_the_splits_is_named(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from convatlas.data.images import Fit, Preparation
 from convatlas.data.pixels import Pixels, Splits, load_part, load_splits
-from convatlas.data.sources import Source, open_source
+from convatlas.data.source import Source
+from convatlas.data.sources import open_source
 
 __all__ = ["Fit", "Pixels", "Preparation", "Source", "Splits", "load_part", "load_splits", "open_source"]

@@ -1,4 +1,7 @@
-"""The binary files of MNIST (IDX) and CIFAR (python batches), read without executing anything."""
+"""Images that are arrays already: scikit-learn's digits, MNIST's IDX files and CIFAR's python batches.
+
+The files are read without executing anything, though a pickle may ask for it.
+"""
 
 import gzip
 import io
@@ -8,14 +11,75 @@ import struct
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from convatlas.data.source import Part, PartName, Source
 from convatlas.errors import InputError
 
 Arrays = tuple[NDArray[np.uint8], NDArray[Any]]
+
+
+def digits() -> Source:
+    """scikit-learn's 1,797 scans of handwritten digits, 8×8 with 17 levels of grey, without splits."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    images = np.round(bunch.images * (255 / 16)).astype(np.uint8)
+    return from_arrays("digits", "scikit-learn's digits", {"all": (images, bunch.target)}, handwriting=True)
+
+
+def from_idx(path: Path, _: str | None) -> Source | None:
+    """MNIST's four files, gzipped or plain."""
+    prefixes: Mapping[str, PartName] = {"train": "train", "t10k": "test", "test": "test"}
+    files: dict[PartName, tuple[Path, Path]] = {}
+    for prefix, part in prefixes.items():
+        found = [find_idx(path, prefix, kind) for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")]
+        if found[0] is not None and found[1] is not None:
+            files[part] = (found[0], found[1])
+    if not files:
+        return None
+    parts = {part: (read_idx(images), read_idx(labels)) for part, (images, labels) in files.items()}
+    return from_arrays(path.name, "IDX files, as MNIST ships them", parts, handwriting=True)
+
+
+def from_cifar(path: Path, _: str | None) -> Source | None:
+    """CIFAR-10's or CIFAR-100's python batches."""
+    found = read_cifar(path)
+    if found is None:
+        return None
+    names, parts = found
+    return from_arrays(path.name, "CIFAR python batches", parts, names=names)
+
+
+def from_arrays(
+    name: str,
+    layout: str,
+    parts: Mapping[PartName, Arrays],
+    *,
+    names: Sequence[str] | None = None,
+    handwriting: bool = False,
+) -> Source:
+    """A source of decoded images with numbers for labels; `names` are the classes' names by number."""
+    top = max(int(labels.max(initial=0)) for _, labels in parts.values())
+    if names is not None and top >= len(names):
+        raise InputError(f"{name} has the label {top}, and names for the classes 0 to {len(names) - 1} alone")
+    known = list(names) if names is not None else [str(i) for i in range(top + 1)]
+    for part, (images, labels) in parts.items():
+        if len(images) != len(labels):
+            raise InputError(f"{name} has {len(images)} images and {len(labels)} labels in its {part} part")
+    return Source(
+        name=name,
+        layout=layout,
+        parts={
+            part: Part(images, [known[i] for i in labels.tolist()], [f"{part}/{i}" for i in range(len(labels))])
+            for part, (images, labels) in parts.items()
+        },
+        classes=names,
+        handwriting=handwriting,
+    )
 
 
 def find_idx(folder: Path, prefix: str, kind: str) -> Path | None:
@@ -47,23 +111,17 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     return np.frombuffer(content, np.uint8, offset=header).reshape(sizes)
 
 
-def read_cifar(
-    folder: Path,
-) -> tuple[Sequence[str] | None, Mapping[Literal["train", "val", "test", "all"], Arrays]] | None:
+def read_cifar(folder: Path) -> tuple[Sequence[str] | None, Mapping[PartName, Arrays]] | None:
     """The class names, where they are there, and the parts of CIFAR's python batches; None where there are none."""
     if (folder / "data_batch_1").is_file():
         train, test, meta, key, names = (
-            sorted(folder.glob("data_batch_?")),
-            "test_batch",
-            "batches.meta",
-            b"labels",
-            b"label_names",
-        )
+            sorted(folder.glob("data_batch_?")), "test_batch", "batches.meta", b"labels", b"label_names",
+        )  # fmt: skip
     elif (folder / "train").is_file() and (folder / "meta").is_file():
         train, test, meta, key, names = [folder / "train"], "test", "meta", b"fine_labels", b"fine_label_names"
     else:
         return None
-    parts: dict[Literal["train", "val", "test", "all"], Arrays] = {}
+    parts: dict[PartName, Arrays] = {}
     batches = [read_batch(path, key) for path in train]
     parts["train"] = (np.concatenate([b[0] for b in batches]), np.concatenate([b[1] for b in batches]))
     if (folder / test).is_file():

@@ -48,4 +48,8 @@ def order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
 
 def seed_torch(*keys: int | str) -> None:
     """Set torch's generators, from which initial weights and dropout are drawn, by the keys."""
-    torch.manual_seed(int(mix(*keys)[0] >> np.uint64(1)))
+    seed = int(mix(*keys)[0] >> np.uint64(1))
+    # torch.manual_seed takes a millisecond where no GPU is in use: it keeps a traceback for each, in case one will be.
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.manual_seed_all(seed)

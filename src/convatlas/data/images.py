@@ -81,12 +81,19 @@ def read(raw: Raw) -> Image.Image:
         return ImageOps.exif_transpose(image)
     except FileNotFoundError as error:
         raise UnreadableImageError(f"there is no file {label}") from error
-    except UnidentifiedImageError as error:
-        raise UnreadableImageError(
-            f"{label} cannot be read as an image: {'it is empty' if raw == b'' else 'it is of no known kind'}"
-        ) from error
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, Image.DecompressionBombError) as error:
-        raise UnreadableImageError(f"{label} cannot be read as an image: {error}") from error
+    except Exception as error:
+        # of a damaged file, decoders raise whatever zlib or struct does
+        why = "it is empty" if raw == b"" else reason(error)
+        raise UnreadableImageError(f"{label} cannot be read as an image: {why}") from error
+
+
+def reason(error: Exception) -> str:
+    """Why an image cannot be read, in a few words and without its name."""
+    cause = error.__cause__ if isinstance(error, UnreadableImageError) and error.__cause__ else error
+    if isinstance(cause, UnidentifiedImageError):
+        return "it is of no known kind"
+    said = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause)
+    return " ".join(said.split()) or type(cause).__name__
 
 
 def eight_bits(image: Image.Image) -> Image.Image:

@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from convatlas.data.images import Fit, Raw, UnreadableImageError, prepare
-from convatlas.data.sources import Part, PartName, Source
+from convatlas.data.images import Fit, Raw, UnreadableImageError, prepare, reason
+from convatlas.data.source import Part, PartName, Source
 from convatlas.errors import InputError
 
 TEST_SHARE = 0.2
@@ -176,7 +176,7 @@ def decode(
             images[index] = prepare(stored if isinstance(raw, str | Path) else raw, size, fit)
             digests[index] = digest(stored)
         except (UnreadableImageError, OSError) as error:
-            skipped[index] = Skipped(part.names[index], " ".join(str(error).split()))
+            skipped[index] = Skipped(part.names[index], reason(error))
 
     with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
         warnings.simplefilter("ignore")  # of odd EXIF and large images, which are read all the same
@@ -187,8 +187,11 @@ def decode(
             if on_images is not None:
                 on_images(start + len(jobs), len(part))
             if strict and skipped:
-                name, reason = skipped[min(skipped)]
-                raise InputError(f"{name}: {reason}; leave out --strict to pass over such files")
+                first = skipped[min(skipped)]
+                raise InputError(
+                    f"{first.name} cannot be read as an image: {first.reason}; "
+                    "leave out --strict to pass over such files"
+                )
 
     unread = [skipped[i] for i in sorted(skipped)]
     kept = np.setdiff1d(np.arange(len(part)), np.fromiter(skipped, np.int64, len(skipped)))
@@ -223,10 +226,13 @@ def cut(pixels: Pixels, share: float, *, column: int) -> tuple[Pixels, Pixels]:
 
 
 def stored_bytes(raw: Raw) -> bytes:
-    """An image's bytes as it was stored: the file's, or the array's."""
+    """An image's bytes as it was stored: the file's, or the array's. Raises UnreadableImageError of an empty one."""
     if isinstance(raw, str | Path):
-        return Path(raw).read_bytes()
-    return raw if isinstance(raw, bytes) else np.asarray(raw).tobytes()
+        raw = Path(raw).read_bytes()
+    stored = raw if isinstance(raw, bytes) else np.asarray(raw).tobytes()
+    if not stored:
+        raise UnreadableImageError("the file is empty")
+    return stored
 
 
 def digest(stored: bytes) -> NDArray[np.uint64]:

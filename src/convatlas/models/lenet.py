@@ -260,8 +260,7 @@ register(
     num_classes=10,
     published={"lenet5": {"params": "60K", "top1_error": 0.95, "data": "MNIST, without distortions"}},
     deviations=(
-        "the output units answer with minus the squared distance, a logit, and are trained by cross-entropy, "
-        "which is Eq. 9 without its constant for rubbish",
+        "the output units answer with minus the squared distance, so that the greatest is the network's choice",
         "the codes of the output units are drawn after Fig. 3, which is printed only as a picture",
         "the subsampling coefficients begin near 1/4 (a mean) and not around 0",
     ),

@@ -98,7 +98,7 @@ def prepare(recipe: Recipe, display: Display) -> Job:
     mean, std = moments(splits.train)
     recipe = replace(
         recipe,
-        data=str(Path(recipe.data).resolve()) if Path(recipe.data).exists() else recipe.data,
+        data=whole_path(recipe.data),
         in_channels=size[0],
         size=size[1],
         epochs=recipe.epochs or own_epochs(recipe.model, images=len(splits.train), batch_size=recipe.batch_size),
@@ -129,6 +129,12 @@ def prepare(recipe: Recipe, display: Display) -> Job:
     return Job(recipe=recipe, splits=splits, bundle=bundle, network=network, machine=machine)
 
 
+def whole_path(data: str) -> str:
+    """The whole path, so that a recipe repeats a run from any folder; what is no path stays as it is."""
+    path = Path(data).expanduser()
+    return str(path.resolve()) if path.exists() else data
+
+
 def make_network(recipe: Recipe, num_classes: int, size: tuple[int, int, int]) -> Network:
     """The recipe's network with its first weights. Raises InputError where it cannot take images of `size`."""
     network = build(recipe.model, num_classes=num_classes, in_channels=size[0], **recipe.changes)
@@ -145,7 +151,7 @@ def learn(job: Job, run: Run, display: Display) -> Run:
     """Train from the run's last checkpoint, or from the beginning, to the end; then test and report."""
     recipe, machine = job.recipe, job.machine
     assert recipe.epochs is not None
-    AcceleratorState._reset_state(reset_partial_state=True)
+    AcceleratorState._reset_state(reset_partial_state=True)  # of a run before this one, in another precision
     accelerator = Accelerator(
         mixed_precision="bf16" if machine.precision == "bf16" else "no",
         cpu=machine.device == "cpu",
@@ -194,11 +200,11 @@ def learn(job: Job, run: Run, display: Display) -> Run:
             accelerator.log({k: v for k, v in row.items() if k != "epoch"}, step=epoch + 1)
             display.epoch(row, epochs=recipe.epochs, best=better)
             state = snapshot(own_network, optimizer, rows, images=len(job.splits.train))
-            if time.monotonic() - last_save > SAVE_EVERY or epoch + 1 == recipe.epochs:
+            if time.monotonic() - last_save > SAVE_EVERY:
                 run.save_state(state)
                 last_save = time.monotonic()
     if state is not None:
-        run.save_state(state)  # of the last epoch that was ended: an interrupt may come before its time to be saved
+        run.save_state(state)  # of the last epoch that was ended, which was perhaps not yet due
     accelerator.end_training()
     assert best is not None
     return finish(job, run, best, interrupted=len(rows) < recipe.epochs, display=display)

@@ -81,7 +81,7 @@ class Recipe:
     """Of step."""
     label_smoothing: float = _own()
     """The share of the target that goes to all classes alike (Szegedy et al. 2016)."""
-    rubbish: float | None = None
+    rubbish: float | None = _own()
     """Let a class of rubbish, which no image is of, always answer with minus this (LeCun et al. 1998, Eq. 9)."""
     clip: float = _own()
     """The largest norm that the gradient may have; 0: any."""

@@ -1,0 +1,90 @@
+"""`convatlas data` and `convatlas models`: what there is."""
+
+from dataclasses import dataclass
+
+from tyro.conf import Positional
+
+from convatlas.cli.words import parse, print_json
+from convatlas.errors import InputError, nearest
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """Look at a data set before it is trained on: classes, sizes, kinds, damage and duplicates."""
+
+    data: Positional[str]
+    """As for train: digits, a name of the Hub, or a path."""
+    label_column: str | None = None
+    """The column of the labels, where a data set has several."""
+    json: bool = False
+    """Print what was found as JSON."""
+
+
+def data(words: list[str]) -> int:
+    """Look at a data set before it is trained on."""
+    options = parse(DataOptions, "data", words)
+    from rich.console import Console
+
+    from convatlas.data.audit import audit, table
+    from convatlas.data.sources import open_source
+    from convatlas.training.progress import Display
+
+    display = Display()
+    source = open_source(options.data, label_column=options.label_column)
+    with display.decoding():
+        found = audit(source, on_images=display.decoded)
+    if options.json:
+        print_json(found.to_dict())
+    else:
+        Console(highlight=False).print(table(found))
+    return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelsOptions:
+    """List the networks of the atlas."""
+
+    pattern: Positional[str] = "*"
+    """Such as 'resnet*'."""
+    json: bool = False
+    """Print JSON."""
+
+
+def models(words: list[str]) -> int:
+    """List the networks of the atlas."""
+    options = parse(ModelsOptions, "models", words)
+    import torch
+    from rich.console import Console
+    from rich.table import Table
+
+    from convatlas.models import build, list_models, model_card
+
+    names = list_models(options.pattern)
+    if not names:
+        raise InputError(
+            f"no model matches {options.pattern!r}; the nearest: {nearest(options.pattern, list_models())}"
+        )
+    cards = [model_card(name) for name in names]
+    with torch.device("meta"):
+        parameters = {name: sum(p.numel() for p in build(name).parameters()) for name in names}
+    if options.json:
+        print_json(
+            [
+                {"name": c.name, "family": c.family, "paper": c.paper.citation, "year": c.year, "table": c.table,
+                 "input_size": c.input_size, "num_classes": c.num_classes, "parameters": parameters[c.name],
+                 "published": dict(c.published), "deviations": c.deviations}
+                for c in cards
+            ]
+        )  # fmt: skip
+        return 0
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for head in ("model", "year", "images", "parameters", "error", "paper"):
+        table.add_column(head, justify="right" if head in ("parameters", "error") else "left", no_wrap=head != "paper")
+    for card in cards:
+        error = card.published.get("top1_error")
+        table.add_row(
+            card.name, str(card.year), "×".join(map(str, card.input_size)), f"{parameters[card.name]:,}",
+            f"{error} %" if error else "", f"{card.paper.authors.split(',')[0]}, {card.paper.title}",
+        )  # fmt: skip
+    Console(highlight=False).print(table)
+    return 0

@@ -1,0 +1,85 @@
+"""`convatlas predict`."""
+
+import csv
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tyro.conf import Positional
+
+from convatlas.cli.words import Device, complain, parse, print_json
+from convatlas.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictOptions:
+    """Say what pictures show, by a trained network's opinion."""
+
+    run: Positional[str]
+    """The folder of a run, or org/name on the Hub."""
+    pictures: Positional[tuple[Path, ...]]
+    """Files, and folders of files."""
+    top: int = 3
+    """How many classes to name for each picture, the likeliest first."""
+    device: Device = "auto"
+    """Where to compute."""
+    json: bool = False
+    """Print JSON."""
+    csv: bool = False
+    """Print a CSV table."""
+
+
+def predict(words: list[str]) -> int:
+    """Say what pictures show, by a trained network's opinion."""
+    options = parse(PredictOptions, "predict", words)
+    if options.top < 1:
+        raise InputError(f"--top is at least 1, and not {options.top}")
+    paths = list(pictures(options.pictures))
+
+    from convatlas.data.images import UnreadableImageError
+    from convatlas.deploy.classifier import load
+    from convatlas.training.machine import find_device
+
+    classifier = load(options.run, device=find_device(options.device))
+    answers = zip(paths, classifier.stream(paths, top=options.top), strict=True)
+    unread = 0
+    table = csv.writer(sys.stdout, lineterminator="\n")
+    if options.csv:
+        ranks = range(1, min(options.top, len(classifier.classes)) + 1)
+        table.writerow(["file_name", *(head for rank in ranks for head in (f"label_{rank}", f"probability_{rank}"))])
+    listed: list[dict[str, Any]] = []
+    for path, answer in answers:
+        if isinstance(answer, UnreadableImageError):
+            unread += 1
+            complain(answer, 0)
+            listed.append({"file_name": str(path), "error": str(answer)})
+            continue
+        pairs = list(zip(answer.labels, answer.probabilities, strict=True))
+        listed.append({"file_name": str(path), "predictions": [{"label": c, "probability": p} for c, p in pairs]})
+        if options.csv:
+            table.writerow([path, *(value for label, p in pairs for value in (label, f"{p:.6f}"))])
+        elif not options.json:
+            print(f"{path}  " + "  ".join(f"{label} {100 * p:.1f} %" for label, p in pairs))
+    if options.json:
+        print_json(listed)
+    if unread == len(paths):
+        raise InputError("none of the pictures can be read")
+    return 0
+
+
+def pictures(paths: Sequence[Path]) -> Iterator[Path]:
+    """The files, and the images in the folders. Raises InputError where there are none."""
+    from convatlas.data.folders import is_image, walk
+
+    for path in paths:
+        if path.is_dir():
+            inside = [file for file in walk(path) if is_image(file)]
+            if not inside:
+                raise InputError(f"the folder {path} holds no images")
+            yield from inside
+        elif path.exists():
+            yield path
+        else:
+            raise InputError(f"there is no file {path}")

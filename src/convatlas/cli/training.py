@@ -1,0 +1,73 @@
+"""`convatlas train` and `convatlas resume`."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tyro.conf import OmitArgPrefixes, Positional
+
+from convatlas.cli.words import complain, parse, print_json, scored
+from convatlas.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from convatlas.training.run import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """Train a network on images. What is not given is as the network's own recipe says."""
+
+    training: OmitArgPrefixes[Recipe] = field(default_factory=Recipe)
+    recipe: Path | None = None
+    """A YAML file with a recipe, such as the recipe.yaml of a run; options given here win over it."""
+    output: Path | None = None
+    """The folder of the run; if not given, a new one under runs/."""
+    json: bool = False
+    """Print the results as JSON."""
+
+
+def train(words: list[str]) -> int:
+    """Train a network on images, with a report of how it went."""
+    # What the words leave open is the recipe file's, or else the model's own: so they are read once to
+    # learn which, and again with that for defaults, which is also what the help shows.
+    asked = parse(TrainOptions, "train", [word for word in words if word not in ("-h", "--help")])
+    base = Recipe.read(asked.recipe) if asked.recipe else Recipe(model=asked.training.model)
+    options = parse(TrainOptions, "train", words, default=TrainOptions(training=base))
+
+    from convatlas.training.loop import train
+
+    return ended(train(options.training, output=options.output), as_json=options.json)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResumeOptions:
+    """Go on with a run that was interrupted, to the same weights as if it had not been."""
+
+    run: Positional[Path]
+    """The folder of the run."""
+    json: bool = False
+    """Print the results as JSON."""
+
+
+def resume(words: list[str]) -> int:
+    """Go on with a run that was interrupted."""
+    options = parse(ResumeOptions, "resume", words)
+    from convatlas.training.loop import resume
+
+    return ended(resume(options.run), as_json=options.json)
+
+
+def ended(run: "Run", *, as_json: bool) -> int:
+    """Print how a run ended, and return the exit status."""
+    results = run.results
+    if as_json:
+        print_json({"run": str(run.directory), **results})
+    elif results["test"]:
+        print(f"test: {scored(results['test'])}")
+    else:
+        print(f"validation: accuracy {results['val']['accuracy']:.2f} % (epoch {results['best_epoch']})")
+    if not as_json:
+        print(f"run: {run.directory}")
+    if results["status"] == "done":
+        return 0
+    return complain(f"interrupted; the best weights are kept; go on with convatlas resume {run.directory}", 130)

@@ -261,7 +261,7 @@ def test_both_precisions_train_every_kind_of_network(tmp_path: Path, precision: 
     for model in ("lenet", "lenet5", "plain20"):
         recipe = Recipe(model=model, data="digits", epochs=1, batch_size=512, precision=precision)  # type: ignore[arg-type]
         row = go(recipe, tmp_path / model).metrics[0]
-        assert row["train_loss"] < 30
+        assert 0 < row["train_loss"] < 100  # LeNet-5 begins some 84 away from each code
 
 
 def test_runs_without_a_given_folder_are_numbered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,6 +72,12 @@ class Network(nn.Module):
         """Draw the weights as the paper does, from torch's global generator."""
         raise NotImplementedError
 
-    def reset_head(self, num_classes: int) -> None:
-        """A new, freshly drawn classifier for `num_classes` classes; the stages below stay as they are."""
+    def classifier(self) -> nn.Module:
+        """A new, freshly drawn classifier for `num_classes` classes: the last stage."""
         raise NotImplementedError
+
+    def reset_head(self, num_classes: int) -> None:
+        """Put a new classifier for `num_classes` classes in the place of the old; the other stages stay as they are."""
+        self.num_classes = num_classes
+        device = next(self.parameters()).device
+        setattr(self, self.stages[-1], self.classifier().to(device))

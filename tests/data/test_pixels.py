@@ -130,3 +130,16 @@ def test_digests_of_arrays_and_of_files_tell_images_apart(shapes: Path) -> None:
     splits = split(shapes)
     digests = np.concatenate([p.digests for p in (splits.train, splits.val, splits.test) if p is not None])
     assert len(np.unique(digests[:, 0])) == len(digests) == 90
+
+
+def test_moments_are_the_mean_and_deviation_of_the_pixels(shapes: Path) -> None:
+    pixels = split(shapes).train
+    scaled = pixels.images.double() / 255
+    mean, std = pixels.moments()
+    assert mean == pytest.approx(scaled.mean((0, 2, 3)).tolist(), abs=1e-4)
+    assert std == pytest.approx(scaled.std((0, 2, 3)).tolist(), abs=1e-4)
+
+
+def test_the_moments_of_mnist_are_the_ones_that_everyone_uses(shared_data: Path) -> None:
+    splits = load_splits(open_source(shared_data / "mnist"), size=(1, 28, 28), fit="crop", validation=0.1)
+    assert splits.train.moments() == (pytest.approx((0.1307,), abs=1e-3), pytest.approx((0.3081,), abs=1e-3))

@@ -54,6 +54,19 @@ class Pixels:
         names = [self.names[i] for i in index.tolist()]
         return Pixels(self.images[chosen], self.labels[chosen], names, self.digests[index])
 
+    def moments(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and deviation of each channel over all images, of pixels scaled to 0…1, to four digits."""
+        planes = [self.images[:, channel] for channel in range(self.images.shape[1])]
+        # A histogram of the 256 values is exact, and takes no float copy of the images.
+        counts = [torch.bincount(plane.flatten(), minlength=256).double() for plane in planes]
+        values = torch.arange(256, dtype=torch.float64) / 255
+        means = [float((count * values).sum() / count.sum()) for count in counts]
+        variances = [
+            float((count * (values - mean) ** 2).sum() / count.sum()) for count, mean in zip(counts, means, strict=True)
+        ]
+        # Of images of one grey, the deviation is 0, by which nothing can be divided.
+        return tuple(round(m, 4) for m in means), tuple(round(max(v**0.5, 0.01), 4) for v in variances)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Splits:

@@ -167,7 +167,7 @@ class LeNet5(Network):
         self.c5 = part(conv=nn.Conv2d(16, 120, kernel_size=5), squash=ScaledTanh())          # 120@1×1 48,120
         self.f6 = part(flatten=nn.Flatten(), dense=nn.Linear(120, 84), squash=ScaledTanh())  # 84      10,164
         # fmt: on
-        self.output = RBF(num_classes) if spec.output == "rbf" else nn.Linear(84, num_classes)
+        self.output = self.classifier()
         self.initialize()
 
     def initialize(self) -> None:
@@ -182,11 +182,11 @@ class LeNet5(Network):
                 nn.init.uniform_(layer.coefficient, 0.15, 0.35)
                 nn.init.zeros_(layer.bias)
 
-    def reset_head(self, num_classes: int) -> None:
-        """A new, freshly drawn classifier for `num_classes` classes."""
-        self.num_classes = num_classes
-        self.output = RBF(num_classes) if self.spec.output == "rbf" else nn.Linear(84, num_classes)
-        lecun_(self.output)
+    def classifier(self) -> nn.Module:
+        """The Euclidean units, or in their place a dense layer."""
+        output = RBF(self.num_classes) if self.spec.output == "rbf" else nn.Linear(84, self.num_classes)
+        lecun_(output)
+        return output
 
 
 # --------------------------------------------------------------------------- the lecture form
@@ -224,7 +224,7 @@ class LeNet(Network):
         self.pool2 = pool(kernel_size=2, stride=2)                                              # 16@5×5
         self.fc3 = part(flatten=nn.Flatten(), dense=nn.Linear(16 * 5 * 5, 120), act=act())      # 120
         self.fc4 = part(dense=nn.Linear(120, 84), act=act())                                    # 84
-        self.fc5 = nn.Linear(84, num_classes)                                                   # 10
+        self.fc5 = self.classifier()                                                            # 10
         # fmt: on
         self.initialize()
 
@@ -232,11 +232,11 @@ class LeNet(Network):
         """Xavier, as the lectures have it."""
         xavier_(self)
 
-    def reset_head(self, num_classes: int) -> None:
-        """A new, freshly drawn classifier for `num_classes` classes."""
-        self.num_classes = num_classes
-        self.fc5 = nn.Linear(84, num_classes)
-        xavier_(self.fc5)
+    def classifier(self) -> nn.Module:
+        """The last dense layer."""
+        dense = nn.Linear(84, self.num_classes)
+        xavier_(dense)
+        return dense
 
 
 def part(**modules: nn.Module) -> nn.Sequential:

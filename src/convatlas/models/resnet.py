@@ -99,18 +99,18 @@ class CifarResNet(Network):
         self.conv3_x = stage(16, 32, stride=2, spec=spec)
         self.conv4_x = stage(32, 64, stride=2, spec=spec)
         self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        self.fc = nn.Linear(64, num_classes)
+        self.fc = self.classifier()
         self.initialize()
 
     def initialize(self) -> None:
         """He's: "we adopt the weight initialization in [13]" (Sec. 4.2); normalisation begins as the identity."""
         he_(self)
 
-    def reset_head(self, num_classes: int) -> None:
-        """A new, freshly drawn classifier for `num_classes` classes."""
-        self.num_classes = num_classes
-        self.fc = nn.Linear(64, num_classes)
-        he_(self.fc)
+    def classifier(self) -> nn.Module:
+        """One dense layer behind the average of the 64 maps."""
+        dense = nn.Linear(64, self.num_classes)
+        he_(dense)
+        return dense
 
 
 def stage(in_channels: int, out_channels: int, *, stride: int, spec: CifarSpec) -> nn.Sequential:

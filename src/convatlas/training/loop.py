@@ -17,7 +17,7 @@ from accelerate.state import AcceleratorState
 from accelerate.tracking import TensorBoardTracker
 from torch import Tensor, nn
 
-from convatlas.data import Pixels, Preparation, Splits, load_splits, open_source
+from convatlas.data import Preparation, Splits, load_splits, open_source
 from convatlas.data.batches import Augmentation, Batches, in_order
 from convatlas.data.chance import seed_torch
 from convatlas.errors import InputError, WorkError
@@ -95,7 +95,7 @@ def prepare(recipe: Recipe, display: Display) -> Job:
             source, size=size, fit=recipe.fit, validation=recipe.validation, strict=recipe.strict,
             on_images=display.decoded,
         )  # fmt: skip
-    mean, std = moments(splits.train)
+    mean, std = splits.train.moments()
     recipe = replace(
         recipe,
         data=whole_path(recipe.data),
@@ -331,19 +331,6 @@ def finish(job: Job, run: Run, best: Row, *, interrupted: bool, display: Display
     write_report(run, recipe=job.recipe, bundle=job.bundle, splits=job.splits, pixels=pixels, answers=answers)
     display.say(f"report: {run.directory / 'report.html'}")
     return run
-
-
-def moments(pixels: Pixels) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and deviation of each channel of the images, scaled to 0…1, to four digits."""
-    channels = pixels.images.shape[1]
-    # A histogram of 256 values a channel is exact, and takes no float copy of the images.
-    counts = [torch.bincount(pixels.images[:, c].flatten().int(), minlength=256).double() for c in range(channels)]
-    values = torch.arange(256, dtype=torch.float64) / 255
-    mean = [float((count * values).sum() / count.sum()) for count in counts]
-    std = [
-        float(((count * (values - m) ** 2).sum() / count.sum()).sqrt()) for count, m in zip(counts, mean, strict=True)
-    ]
-    return tuple(round(m, 4) for m in mean), tuple(round(max(s, 0.01), 4) for s in std)
 
 
 def described(splits: Splits) -> str:

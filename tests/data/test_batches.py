@@ -83,7 +83,7 @@ def batches(count: int = 50, **changes: object) -> Batches:
     options = {
         "preparation": Preparation(size=(3, 8, 8), mean=(0.5,) * 3, std=(0.25,) * 3),
         "augmentation": Augmentation(flip=True, crop=2, colour=0.1, erase=2),
-        "batch_size": 16, "seed": 0, "device": torch.device("cpu"), "channels_last": True,
+        "batch_size": 16, "seed": 0, "channels_last": True,
     } | changes  # fmt: skip
     return Batches(pixels=pixels, **options)  # type: ignore[arg-type]
 

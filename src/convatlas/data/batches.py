@@ -91,11 +91,15 @@ class Batches:
     augmentation: Augmentation
     batch_size: int
     seed: int
-    device: torch.device
     channels_last: bool
     rank: int = 0
     """Which of `processes` this is: each takes its share of every batch."""
     processes: int = 1
+
+    @property
+    def device(self) -> torch.device:
+        """Where the images are."""
+        return self.pixels.images.device
 
     def __len__(self) -> int:
         """How many batches an epoch has."""
@@ -109,14 +113,14 @@ class Batches:
 
     def make(self, index: NDArray[np.int64], epoch: int) -> Batch:
         """The images at `index` as the epoch shows them."""
-        chosen = torch.from_numpy(index)
-        images = self.pixels.images[chosen].to(self.device, non_blocking=True)
+        chosen = torch.from_numpy(index).to(self.device)
+        images = self.pixels.images[chosen]
         where = {"seed": self.seed, "epoch": epoch}
         images = self.augmentation.move(images, index, **where)
         images = self.preparation.normalize(self.augmentation.recolour(images, index, **where))
         images = self.augmentation.blank(images, index, **where)
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
-        return Batch(images.contiguous(memory_format=layout), self.pixels.labels[chosen].to(self.device))
+        return Batch(images.contiguous(memory_format=layout), self.pixels.labels[chosen])
 
 
 def in_order(

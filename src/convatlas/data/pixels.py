@@ -54,6 +54,10 @@ class Pixels:
         names = [self.names[i] for i in index.tolist()]
         return Pixels(self.images[chosen], self.labels[chosen], names, self.digests[index])
 
+    def to(self, device: torch.device) -> "Pixels":
+        """The same, with images and labels on `device`."""
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+
     def moments(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and deviation of each channel over all images, of pixels scaled to 0…1, to four digits."""
         planes = [self.images[:, channel] for channel in range(self.images.shape[1])]

@@ -162,9 +162,9 @@ def learn(job: Job, run: Run, display: Display) -> Run:
     own_network = job.network.to(accelerator.device, memory_format=layout)  # type: ignore[call-overload]
     network, optimizer = accelerator.prepare(own_network, make_optimizer(own_network, recipe))
     batches = Batches(
-        pixels=job.splits.train, preparation=job.bundle.images,
+        pixels=job.splits.train.to(accelerator.device), preparation=job.bundle.images,
         augmentation=Augmentation(flip=bool(recipe.flip), crop=recipe.crop, colour=recipe.colour, erase=recipe.erase),
-        batch_size=recipe.batch_size, seed=recipe.seed, device=accelerator.device, channels_last=machine.channels_last,
+        batch_size=recipe.batch_size, seed=recipe.seed, channels_last=machine.channels_last,
         rank=accelerator.process_index, processes=accelerator.num_processes,
     )  # fmt: skip
 

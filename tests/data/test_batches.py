@@ -105,14 +105,6 @@ def test_an_image_is_augmented_alike_whatever_batch_it_is_in(change: dict[str, o
     assert all(torch.equal(one[i], other[i]) for i in range(50))
 
 
-def test_two_processes_have_the_images_of_one_between_them() -> None:
-    whole = epoch_by_index(batches(), 3)
-    shares = [epoch_by_index(batches(rank=rank, processes=2), 3) for rank in (0, 1)]
-    assert not shares[0].keys() & shares[1].keys()
-    assert all(torch.equal(whole[i], image) for share in shares for i, image in share.items())
-    assert len(shares[0]) + len(shares[1]) == 50
-
-
 def test_epochs_and_seeds_differ() -> None:
     first = epoch_by_index(batches(), 0)
     for other in (epoch_by_index(batches(), 1), epoch_by_index(batches(seed=1), 0)):

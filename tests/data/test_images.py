@@ -54,6 +54,18 @@ def test_what_is_transparent_is_white_whatever_colour_hides_there(tmp_path: Path
     assert corners(prepare(tmp_path / "icon.gif", (3, 16, 16), "crop")) == (WHITE, BLUE)
 
 
+@pytest.mark.parametrize(("mode", "left", "right", "key"), [("RGB", RED, BLUE, RED), ("L", 10, 99, 10)])
+def test_a_colour_that_stands_for_transparent_is_white(
+    tmp_path: Path, mode: str, left: object, right: object, key: object
+) -> None:
+    halves(mode, left, right).save(tmp_path / "keyed.png", transparency=key)
+    assert corners(prepare(tmp_path / "keyed.png", (3, 16, 16), "crop"))[0] == WHITE
+
+
+def test_an_array_of_one_channel_is_grey() -> None:
+    assert prepare(np.full((8, 8, 1), 7, np.uint8), (1, 8, 8), "crop").tolist() == np.full((1, 8, 8), 7).tolist()
+
+
 def test_sixteen_bits_are_scaled_and_not_cut_off(tmp_path: Path) -> None:
     deep = np.full((16, 16), 65535, np.uint16)
     deep[:, :8] = 32768

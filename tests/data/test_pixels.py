@@ -118,7 +118,7 @@ def test_images_that_do_not_fit_into_memory_are_refused(shapes: Path, monkeypatc
 def test_evaluation_of_the_training_data_reads_only_what_was_kept_for_the_test(shapes: Path) -> None:
     splits = split(shapes)
     options = {"classes": splits.classes, "size": (3, 16, 16), "fit": "crop"}
-    part, pixels = load_part(open_source(shapes), held_out=True, **options)  # type: ignore[arg-type]
+    part, pixels = load_part(open_source(shapes), held_out=0.2, **options)  # type: ignore[arg-type]
     assert splits.test is not None
     assert (part, list(pixels.names)) == ("test", list(splits.test.names))
     assert torch.equal(pixels.images, splits.test.images)

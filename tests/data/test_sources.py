@@ -281,3 +281,35 @@ def test_what_lies_beside_the_classes_and_the_splits_is_named(tmp_path: Path) ->
     picture(tmp_path / "extra" / "c" / "1.png")
     (tmp_path / "README").touch()
     assert {Path(name).name for name in open_source(tmp_path).ignored} == {"loose.png", "extra", "README"}
+
+
+def test_a_class_that_is_called_like_a_split_is_a_class(tmp_path: Path) -> None:
+    for label in ("train", "bus", "test"):
+        picture(tmp_path / label / "1.png")
+    assert open_source(tmp_path).class_list() == ("bus", "test", "train")
+
+
+def test_a_test_part_alone_is_nothing_to_train_on(tmp_path: Path) -> None:
+    dataset().to_parquet(tmp_path / "test-00000-of-00001.parquet")
+    with pytest.raises(InputError, match="has the parts test, and nothing to train on"):
+        load_splits(open_source(tmp_path), size=(3, 32, 32), fit="crop", validation=0.1)
+
+
+def test_a_label_outside_the_classes_is_refused(tmp_path: Path) -> None:
+    for label in (-1, 3):
+        folder = tmp_path / str(label)
+        write_cifar(folder)
+        rows = COLOUR.transpose(0, 3, 1, 2).reshape(12, -1)
+        batch = {b"data": rows, b"labels": [label, *LABELS[1:].tolist()]}
+        (folder / "data_batch_1").write_bytes(pickle.dumps(batch))
+        with pytest.raises(InputError, match=f"has the label {label}, outside the classes 0 to 2"):
+            open_source(folder)
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_batches_of_every_pickle_protocol_are_read(tmp_path: Path, protocol: int) -> None:
+    write_cifar(tmp_path / "cifar")
+    rows = COLOUR.transpose(0, 3, 1, 2).reshape(12, -1)
+    batch = {b"data": rows, b"labels": [LABELS[0], *LABELS[1:].tolist()]}
+    (tmp_path / "cifar" / "data_batch_1").write_bytes(pickle.dumps(batch, protocol=protocol))
+    assert len(open_source(tmp_path / "cifar").parts["train"]) == 24

@@ -18,8 +18,7 @@ from safetensors.torch import load_file
 import convatlas as ca
 from convatlas import Recipe
 from convatlas.errors import InputError, WorkError
-from convatlas.training import loop
-from convatlas.training.machine import fast_bf16
+from convatlas.training import loop, machine
 from convatlas.training.run import Row, Run
 
 QUICK = Recipe(model="lenet", data="digits", epochs=3, batch_size=256)
@@ -156,16 +155,142 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before_it(
     assert all(torch.equal(v, before[k]) for k, v in weights(ca.resume(run.directory, quiet=True)).items())
 
 
-def test_resuming_on_other_data_is_refused(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "SAVE_EVERY", 0.0)
+def test_resuming_on_other_data_is_refused(shapes: Path, tmp_path: Path) -> None:
     run = go(Recipe(model="resnet20", data=str(shapes), epochs=2, size=8), tmp_path / "run")
-    for i in range(20):
-        (shapes / "lying" / f"lying{i}.png").unlink()
     (run.directory / "results.json").unlink()
-    with pytest.raises(InputError, match="put the data back as it was"):
+    before = {path: path.read_bytes() for path in run.directory.rglob("*") if path.is_file()}
+    (shapes / "lying" / "lying0.png").write_bytes((shapes / "lying" / "lying1.png").read_bytes())
+    with pytest.raises(InputError, match=r"is not what .* was trained on; put the images back as they were"):
         ca.resume(run.directory, quiet=True)
     with pytest.raises(InputError, match="no run to go on with"):
         ca.resume(shapes, quiet=True)
+    assert before == {path: path.read_bytes() for path in run.directory.rglob("*") if path.is_file()}
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_is_not_silently_begun_anew(tmp_path: Path) -> None:
+    run = go(QUICK, tmp_path / "run")
+    (run.directory / "results.json").unlink()
+    for damage in (lambda path: path.write_bytes(b"damaged"), lambda path: torch.save([1, 2], path)):
+        for path in (run.directory / "state").iterdir():
+            damage(path)
+        with pytest.raises(InputError, match=r"none of the checkpoints in .* can be read"):
+            ca.resume(run.directory, quiet=True)
+
+
+def test_a_resumed_and_interrupted_run_has_the_weights_that_its_record_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed five epochs after its last checkpoint, resumed, and stopped at once."""
+    recipe = replace(QUICK, epochs=8, batch_size=64)
+    monkeypatch.setattr(loop, "SAVE_EVERY", 0.0)
+    save_state = Run.save_state
+    monkeypatch.setattr(
+        Run, "save_state", lambda run, state: save_state(run, state) if len(state["rows"]) == 3 else None
+    )
+    run = go(recipe, tmp_path / "run")
+    (run.directory / "results.json").unlink()
+    rows = run.metrics
+    assert max(rows, key=loop.standing)["epoch"] > 3
+
+    def stopped(*arguments: object) -> Row:
+        arguments[6].append(signal.SIGINT)  # type: ignore[attr-defined]
+        return rows[3]
+
+    monkeypatch.setattr(loop, "train_epoch", stopped)
+    results = ca.resume(run.directory, quiet=True).results
+    assert results["status"] == "interrupted"
+    assert results["best_epoch"] == max(rows[:3], key=loop.standing)["epoch"]
+    assert results["val"]["accuracy"] == pytest.approx(rows[results["best_epoch"] - 1]["val_accuracy"], abs=1e-3)
+
+
+def test_a_killed_run_resumes_to_the_weights_of_one_that_was_never_stopped(tmp_path: Path) -> None:
+    code = "from convatlas.training import loop; loop.SAVE_EVERY = 0.0; from convatlas.cli import main; main()"
+    words = ["train", "plain20", "--size", "12", "--epochs", "40", "--batch-size", "512", "--colour", "0.2"]
+    command = [sys.executable, "-c", code, *words, "--output", str(tmp_path / "parts")]
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until = time.monotonic() + 120
+    while len(Run(tmp_path / "parts").metrics) < 3:
+        assert time.monotonic() < until
+        assert child.poll() is None
+        time.sleep(0.02)
+    child.kill()
+    child.wait()
+    assert len(Run(tmp_path / "parts").metrics) < 40
+    recipe = Recipe.read(tmp_path / "parts" / "recipe.yaml")
+    resumed = ca.resume(tmp_path / "parts", quiet=True)
+    whole = go(recipe, tmp_path / "whole")
+    assert equal(whole, resumed)
+    assert without_time(resumed.metrics) == without_time(whole.metrics)
+
+
+def test_an_interrupt_after_an_epoch_keeps_that_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train_epoch, validate = loop.train_epoch, loop.validate
+    stops: list[list[int]] = []
+
+    def remembered(*arguments: object) -> Row:
+        stops.append(arguments[6])  # type: ignore[arg-type]
+        return train_epoch(*arguments)  # type: ignore[arg-type]
+
+    def interrupted(*arguments: object) -> Row:
+        if len(stops) == 2:
+            stops[-1].append(signal.SIGINT)
+        return validate(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loop, "train_epoch", remembered)
+    monkeypatch.setattr(loop, "validate", interrupted)
+    run = go(QUICK, tmp_path / "run")
+    assert run.results["status"] == "interrupted"
+    assert [row["epoch"] for row in run.metrics] == [1, 2]
+
+
+def test_looking_at_the_memory_leaves_the_network_as_it_was_drawn() -> None:
+    from convatlas.data.chance import seed_torch
+    from convatlas.models import build
+    from convatlas.training.progress import Display
+
+    job = loop.prepare(Recipe(model="resnet20", data="digits"), Display(quiet=True))
+    seed_torch(0, "weights")
+    drawn = build("resnet20", num_classes=10).state_dict()
+    assert all(torch.equal(value, drawn[key]) for key, value in job.network.state_dict().items())
+
+
+def test_training_leaves_torchs_generator_and_accelerate_as_they_were(tmp_path: Path) -> None:
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    for precision in ("32", "bf16"):
+        go(replace(QUICK, epochs=1, precision=precision), tmp_path / precision)  # type: ignore[arg-type]
+    assert torch.equal(torch.rand(3), expected)
+    assert Accelerator(cpu=True, mixed_precision="bf16").mixed_precision == "bf16"
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def test_two_trainings_in_threads_do_not_disturb_each_other(run: Run, tmp_path: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(2) as pool:
+        runs = list(pool.map(lambda name: go(QUICK, tmp_path / name), ("a", "b")))
+    assert all(equal(run, other) for other in runs)
+
+
+def test_several_processes_are_refused_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="several processes is not there yet"):
+        go(QUICK, tmp_path / "run")
+
+
+def test_lenet5_takes_colour_with_the_papers_scaling_on_each_channel(shapes: Path, tmp_path: Path) -> None:
+    run = go(Recipe(model="lenet5", data=str(shapes), in_channels=3, epochs=1), tmp_path / "run")
+    assert Recipe.read(run.directory / "recipe.yaml").mean == pytest.approx((0.1 / 1.275,) * 3)
+
+
+def test_a_batch_of_one_pixel_cannot_be_normalised(shapes: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="one image of 4×4 cannot be normalised; choose a larger --batch-size"):
+        go(Recipe(model="resnet20", data=str(shapes), size=4, batch_size=1), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -248,12 +373,14 @@ def test_a_folder_that_is_in_use_is_not_written_to(run: Run) -> None:
     assert (run.directory / "results.json").read_bytes() == before
 
 
-def test_bf16_is_chosen_where_the_machine_multiplies_in_it(shapes: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("fast", [True, False])
+def test_bf16_is_chosen_where_the_machine_multiplies_in_it(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fast: bool
+) -> None:
+    monkeypatch.setattr(machine, "fast_bf16", lambda _: fast)
     run = go(Recipe(model="resnet20", data=str(shapes), epochs=1, size=8), tmp_path / "run")
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    chosen = Recipe.read(run.directory / "recipe.yaml").precision
-    assert chosen == ("bf16" if fast_bf16(device) else "32")
-    assert ("bf16 autocast" in run.results["machine"]["chosen"]) == (chosen == "bf16")
+    assert Recipe.read(run.directory / "recipe.yaml").precision == ("bf16" if fast else "32")
+    assert ("bf16 autocast" in run.results["machine"]["chosen"]) == fast
 
 
 @pytest.mark.parametrize("precision", ["32", "bf16"])

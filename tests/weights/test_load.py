@@ -26,7 +26,7 @@ def same(network: torch.nn.Module, state: dict[str, torch.Tensor]) -> bool:
 @pytest.mark.parametrize("wrap", ["state_dict", "model", "net"])
 @pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
 def test_wrappers_are_taken_off(tmp_path: Path, state: dict[str, torch.Tensor], wrap: str, prefix: str) -> None:
-    wrapped = {wrap: {prefix + key: value for key, value in state.items()}, "epoch": 3, "best": 91.2}
+    wrapped = {wrap: {prefix + key: value for key, value in state.items()}, "epoch": torch.tensor(3), "best": 91.2}
     torch.save(wrapped, tmp_path / "weights.pth")
     assert same(load_weights(create_model("resnet20"), tmp_path / "weights.pth"), state)
 
@@ -102,6 +102,10 @@ def test_what_is_no_file_of_weights_is_named(tmp_path: Path, state: dict[str, to
         (tmp_path / name).write_bytes(content)
         with pytest.raises(InputError, match=f"{name} is not a"):
             read_state(tmp_path / name)
+    for content in ([1, 2], {0: torch.zeros(1)}):
+        torch.save(content, tmp_path / "list.pt")
+        with pytest.raises(InputError, match=r"list\.pt holds no state dict"):
+            read_state(tmp_path / "list.pt")
     torch.save([1, 2], tmp_path / "list.pt")
     with pytest.raises(InputError, match=r"list\.pt holds no state dict"):
         read_state(tmp_path / "list.pt")

@@ -6,6 +6,7 @@ interrupted after saving.
 """
 
 import errno
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -37,6 +38,7 @@ DISK = {
     errno.ENOTDIR: "a part of the path is a file",
     errno.EEXIST: "a part of the path is a file",
     errno.ENOENT: "it is not there",
+    errno.ENAMETOOLONG: "its name is too long",
 }
 """What goes wrong with files and is no fault of ours, in words."""
 
@@ -45,18 +47,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line, and return its exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # the names of files may be any bytes
     try:
-        return dispatch([word for word in words if word != "--debug"])
+        status = dispatch([word for word in words if word != "--debug"])
+        sys.stdout.flush()
+        return status
     except KeyboardInterrupt:
         return complain("interrupted", 130)
     except BrokenPipeError:  # whoever read our results has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (InputError, WorkError, OSError) as error:
-        if debug or (isinstance(error, OSError) and error.errno not in DISK):
+        if debug:
             raise
         if isinstance(error, OSError):
-            return complain(f"{error.filename or 'a file'} cannot be used: {DISK[error.errno or 0]}", 2)
+            why = DISK.get(error.errno or 0) or error.strerror or str(error)
+            return complain(f"{error.filename or 'a file'} cannot be used: {why}", 2)
         return complain(error, 2 if isinstance(error, InputError) else 1)
 
 

@@ -2,13 +2,21 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from tyro.conf import Positional
 
 from convatlas.cli.words import Device, complain, parse, print_json, scored
 from convatlas.errors import InputError
 from convatlas.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from convatlas.data import Source
+    from convatlas.network import Network
+    from convatlas.weights.bundle import Bundle
+
+ELSEWHERE = ("model", "weights", "mean", "std", "changes", "in_channels", "size")
+"""The options for weights that came from elsewhere, which a run has in its own folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +41,10 @@ class EvaluateOptions:
     """For weights from elsewhere: what is divided by after that, a value a channel."""
     changes: dict[str, bool | int | float | str] = field(default_factory=dict)
     """For weights from elsewhere: changes of the network's spec, such as: shortcut B."""
+    in_channels: Literal[1, 3] | None = None
+    """For weights from elsewhere: 1 for grey images, 3 for colour; if not given, as the network has it."""
+    size: int | None = None
+    """For weights from elsewhere: the height and width of the images; if not given, as the network has it."""
     fit: Literal["crop", "pad", "stretch"] | None = None
     """How an image is brought to the network's size; if not given, as in training, or else crop."""
     label_column: str | None = None
@@ -45,74 +57,91 @@ class EvaluateOptions:
     """Print the scores as JSON."""
 
 
+class Trained(NamedTuple):
+    """A trained network, and the images to try it on."""
+
+    bundle: "Bundle"
+    network: "Network"
+    source: "Source"
+    held_out: float | None
+    """The share for validation where the network was trained on the same source; None: on another."""
+
+
 def evaluate(words: list[str]) -> int:
     """Count how many images a trained network names rightly."""
     options = parse(EvaluateOptions, "evaluate", words)
-    elsewhere = {"--model": options.model, "--weights": options.weights, "--mean": options.mean, "--std": options.std}
-    if options.run is not None and any(elsewhere.values()):
-        raise InputError("evaluate takes a run, or --model and --weights with --mean and --std, and not both")
-    if options.run is None:
-        absent = [name for name, value in (elsewhere | {"--data": options.data}).items() if not value]
-        if absent:
-            raise InputError(
-                f"evaluate needs the folder of a run, or for weights from elsewhere also {', '.join(absent)}"
-            )
+    trained = from_elsewhere(options) if options.run is None else from_run(options, options.run)
 
-    from convatlas.data import Preparation, load_part, open_source
-    from convatlas.models import model_card
+    from convatlas.data import load_part
     from convatlas.training.evaluation import evaluate
     from convatlas.training.machine import find_device
     from convatlas.training.progress import Display
-    from convatlas.weights.bundle import Bundle, load_trained
-    from convatlas.weights.load import load_weights
 
-    device = find_device(options.device)
-    data, held_out, column = options.data, False, options.label_column
-    if options.run is not None:
-        bundle, network = load_trained(options.run)
-        recipe_file = Path(options.run) / "recipe.yaml"
-        if recipe_file.is_file():
-            recipe = Recipe.read(recipe_file)
-            data = data or recipe.data
-            held_out = same_data(data, recipe.data)
-            column = column or (recipe.label_column if held_out else None)
-        if data is None:
-            raise InputError(f"{options.run} does not say what it was trained on; name the images with --data")
-        source = open_source(data, label_column=column)
-    else:
-        assert data is not None
-        assert options.model is not None
-        assert options.weights is not None
-        assert options.mean is not None
-        assert options.std is not None
-        card = model_card(options.model)
-        source = open_source(data, label_column=column)
-        bundle = Bundle(
-            model=options.model, changes=options.changes, classes=source.class_list(),
-            images=Preparation(size=card.input_size, mean=options.mean, std=options.std),
-        )  # fmt: skip
-        network = load_weights(bundle.build(), options.weights)
-
-    images = replace(bundle.images, fit=options.fit) if options.fit else bundle.images
+    images = replace(trained.bundle.images, fit=options.fit) if options.fit else trained.bundle.images
     display = Display()
     with display.decoding():
         part, pixels = load_part(
-            source, classes=bundle.classes, size=images.size, fit=images.fit, strict=options.strict,
-            held_out=held_out, on_images=display.decoded,
+            trained.source, classes=trained.bundle.classes, size=images.size, fit=images.fit, strict=options.strict,
+            held_out=trained.held_out, on_images=display.decoded,
         )  # fmt: skip
-    answers = evaluate(network, pixels, images, device=device)
+    answers = evaluate(trained.network, pixels, images, device=find_device(options.device))
     if options.json:
-        names = {"model": bundle.model, "data": data, "part": part, "skipped": len(pixels.skipped)}
-        print_json(names | answers.scores())
+        names = {"model": trained.bundle.model, "data": trained.source.name, "part": part}
+        print_json(names | {"skipped": len(pixels.skipped)} | answers.scores())
     else:
-        print(f"{source.name}, {part}: {scored(answers.scores())}")
+        print(f"{trained.source.name}, {part}: {scored(answers.scores())}")
         if pixels.skipped:
-            complain(
-                f"passed over {len(pixels.skipped)} images that cannot be read; the first: {pixels.skipped[0].name}", 0
-            )
+            first = pixels.skipped[0].name
+            complain(f"passed over {len(pixels.skipped)} images that cannot be read; the first: {first}", 0)
     return 0
+
+
+def from_run(options: EvaluateOptions, run: str) -> Trained:
+    """The network of a run, and the images that it was trained on or those of `--data`."""
+    given = [name for name in ELSEWHERE if getattr(options, name)]
+    if given:
+        raise InputError(
+            f"evaluate takes a run, or else --model, --weights, --mean and --std, and not both: leave out --{given[0]}"
+        )
+    from convatlas.data import open_source
+    from convatlas.weights.bundle import load_trained
+
+    bundle, network = load_trained(run)
+    file = Path(run).expanduser() / "recipe.yaml"
+    recipe = Recipe.read(file) if file.is_file() else None
+    data = options.data or (recipe.data if recipe else None)
+    if data is None:
+        raise InputError(f"{run} does not say what it was trained on; name the images with --data")
+    same = recipe is not None and same_data(data, recipe.data)
+    column = options.label_column or (recipe.label_column if recipe and same else None)
+    source = open_source(data, label_column=column)
+    return Trained(bundle, network, source, recipe.validation if recipe and same else None)
+
+
+def from_elsewhere(options: EvaluateOptions) -> Trained:
+    """The network of `--model` with the weights of `--weights`, and the images of `--data`."""
+    absent = [f"--{name}" for name in ("model", "weights", "mean", "std", "data") if not getattr(options, name)]
+    if absent:
+        raise InputError(f"evaluate needs the folder of a run, or for weights from elsewhere also {', '.join(absent)}")
+    from convatlas.data import Preparation, open_source
+    from convatlas.models import model_card
+    from convatlas.weights.bundle import Bundle
+    from convatlas.weights.load import load_weights
+
+    assert options.model and options.weights and options.data and options.mean and options.std  # noqa: PT018
+    channels, height, width = model_card(options.model).input_size
+    channels = options.in_channels or channels
+    source = open_source(options.data, label_column=options.label_column)
+    images = Preparation(
+        size=(channels, options.size or height, options.size or width),
+        mean=options.mean * channels if len(options.mean) == 1 else options.mean,
+        std=options.std * channels if len(options.std) == 1 else options.std,
+    )
+    bundle = Bundle(model=options.model, changes=options.changes, classes=source.class_list(), images=images)
+    return Trained(bundle, load_weights(bundle.build(), options.weights), source, None)
 
 
 def same_data(one: str, other: str) -> bool:
     """Whether two names of data mean the same."""
-    return one == other or (Path(one).exists() and Path(one).resolve() == Path(other).resolve())
+    paths = [Path(name).expanduser() for name in (one, other)]
+    return one == other or (paths[0].exists() and paths[0].resolve() == paths[1].resolve())

@@ -36,6 +36,8 @@ def predict(words: list[str]) -> int:
     options = parse(PredictOptions, "predict", words)
     if options.top < 1:
         raise InputError(f"--top is at least 1, and not {options.top}")
+    if options.json and options.csv:
+        raise InputError("predict prints --json or --csv, and not both")
     paths = list(pictures(options.pictures))
 
     from convatlas.data.images import UnreadableImageError

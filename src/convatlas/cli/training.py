@@ -1,6 +1,6 @@
 """`convatlas train` and `convatlas resume`."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,11 +32,13 @@ def train(words: list[str]) -> int:
     # learn which, and again with that for defaults, which is also what the help shows.
     asked = parse(TrainOptions, "train", [word for word in words if word not in ("-h", "--help")])
     base = Recipe.read(asked.recipe) if asked.recipe else Recipe(model=asked.training.model)
-    options = parse(TrainOptions, "train", words, default=TrainOptions(training=base))
+    # Changes are added to the file's: as a default, a mapping would become an option for each of its names.
+    options = parse(TrainOptions, "train", words, default=TrainOptions(training=replace(base, changes={})))
+    recipe = replace(options.training, changes=base.changes | options.training.changes)
 
     from convatlas.training.loop import train
 
-    return ended(train(options.training, output=options.output), as_json=options.json)
+    return ended(train(recipe, output=options.output), as_json=options.json)
 
 
 @dataclass(frozen=True, kw_only=True)

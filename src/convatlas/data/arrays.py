@@ -64,8 +64,10 @@ def from_arrays(
 ) -> Source:
     """A source of decoded images with numbers for labels; `names` are the classes' names by number."""
     top = max(int(labels.max(initial=0)) for _, labels in parts.values())
-    if names is not None and top >= len(names):
-        raise InputError(f"{name} has the label {top}, and names for the classes 0 to {len(names) - 1} alone")
+    least = min(int(labels.min(initial=0)) for _, labels in parts.values())
+    if least < 0 or (names is not None and top >= len(names)):
+        last = top if names is None else len(names) - 1
+        raise InputError(f"{name} has the label {least if least < 0 else top}, outside the classes 0 to {last}")
     known = list(names) if names is not None else [str(i) for i in range(top + 1)]
     for part, (images, labels) in parts.items():
         if len(images) != len(labels):
@@ -151,6 +153,10 @@ class ArrayUnpickler(pickle.Unpickler):
             ("numpy._core.multiarray", "_reconstruct"),
             ("numpy", "ndarray"),
             ("numpy", "dtype"),
+            ("numpy.core.multiarray", "scalar"),
+            ("numpy._core.multiarray", "scalar"),
+            ("numpy.core.numeric", "_frombuffer"),
+            ("numpy._core.numeric", "_frombuffer"),
             ("_codecs", "encode"),
         }
     )

@@ -29,9 +29,9 @@ class Augmentation:
     """What is done to a batch of training images, to each image as its own (seed, epoch, index) says."""
 
     flip: bool = False
-    """Mirror every other image, left to right."""
+    """Mirror an image, left to right, with probability 1/2."""
     crop: int = 0
-    """Pad with this many black pixels on each side, and cut the size out at random."""
+    """Pad with this many black pixels on each side, and cut the size out at random (He et al. 2015, Sec. 4.2)."""
     colour: float = 0.0
     """Change brightness, contrast and saturation by a factor within 1 ± this."""
     erase: int = 0
@@ -92,9 +92,6 @@ class Batches:
     batch_size: int
     seed: int
     channels_last: bool
-    rank: int = 0
-    """Which of `processes` this is: each takes its share of every batch."""
-    processes: int = 1
 
     @property
     def device(self) -> torch.device:
@@ -109,7 +106,7 @@ class Batches:
         """The batches of an epoch: all images once, in batches that differ in size by at most one."""
         shuffled = order(self.seed, epoch, len(self.pixels))
         for index in np.array_split(shuffled, len(self)):
-            yield self.make(index[self.rank :: self.processes], epoch)
+            yield self.make(index, epoch)
 
     def make(self, index: NDArray[np.int64], epoch: int) -> Batch:
         """The images at `index` as the epoch shows them."""

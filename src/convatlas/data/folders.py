@@ -11,7 +11,12 @@ from convatlas.errors import InputError
 
 def from_folder(path: Path, _: str | None) -> Source | None:
     """A folder for each class, under folders for the splits or without them."""
-    splits = {p.name: p for p in visible(path) if p.is_dir() and p.name.lower() in ALIASES}
+    # A split holds folders; a class that happens to be called "test" holds images.
+    splits = {
+        p.name: p
+        for p in visible(path)
+        if p.is_dir() and p.name.lower() in ALIASES and any(inner.is_dir() for inner in visible(p))
+    }
     holders: dict[PartName, Path] = {ALIASES[name.lower()]: folder for name, folder in splits.items()}
     if len(holders) < len(splits):
         raise InputError(f"{path} has {' and '.join(splits)}, which mean the same split; keep one of them")

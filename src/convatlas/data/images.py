@@ -70,21 +70,29 @@ class Preparation:
 
 def read(raw: Raw) -> Image.Image:
     """The decoded image, turned as its EXIF says. Raises UnreadableImageError, which names a file."""
-    if isinstance(raw, np.ndarray):
-        return Image.fromarray(raw)
-    label = str(raw) if isinstance(raw, str | Path) else "the image"
     try:
-        if isinstance(raw, str | Path):
-            raw = Path(raw).read_bytes()  # which leaves no file open, as PIL does for those of several pictures
-        image = Image.open(io.BytesIO(raw)) if isinstance(raw, bytes) else raw
+        if isinstance(raw, np.ndarray):
+            return Image.fromarray(raw[:, :, 0] if raw.shape[2:] == (1,) else raw)
+        if isinstance(raw, Image.Image):
+            image = raw
+        else:  # from memory: PIL leaves the files of several pictures open
+            image = Image.open(io.BytesIO(raw if isinstance(raw, bytes) else Path(raw).read_bytes()))
         image.load()
         return ImageOps.exif_transpose(image)
-    except FileNotFoundError as error:
-        raise UnreadableImageError(f"there is no file {label}") from error
     except Exception as error:
-        # of a damaged file, decoders raise whatever zlib or struct does
-        why = "it is empty" if raw == b"" else reason(error)
-        raise UnreadableImageError(f"{label} cannot be read as an image: {why}") from error
+        raise unreadable(raw, error) from error
+
+
+def unreadable(raw: Raw, error: Exception) -> UnreadableImageError:
+    """What to say of an image that cannot be read: of a damaged one, decoders raise whatever zlib or struct does."""
+    label = str(raw) if isinstance(raw, str | Path) else "the image"
+    if isinstance(error, FileNotFoundError):
+        return UnreadableImageError(f"there is no file {label}")
+    if isinstance(raw, str | Path):
+        empty = Path(raw).is_file() and not Path(raw).stat().st_size
+    else:
+        empty = isinstance(raw, bytes) and not raw
+    return UnreadableImageError(f"{label} cannot be read as an image: {'it is empty' if empty else reason(error)}")
 
 
 def reason(error: Exception) -> str:
@@ -98,7 +106,7 @@ def reason(error: Exception) -> str:
 
 def eight_bits(image: Image.Image) -> Image.Image:
     """The image as L or RGB: 16 bits scaled to 8, a palette resolved, what is transparent laid on white."""
-    if image.mode in ("L", "RGB"):
+    if image.mode in ("L", "RGB") and "transparency" not in image.info:
         return image
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         values = np.asarray(image).astype(np.float64)
@@ -137,6 +145,10 @@ def fitted(image: Image.Image, height: int, width: int, fit: Fit) -> Image.Image
 def prepare(raw: Raw, size: tuple[int, int, int], fit: Fit) -> NDArray[np.uint8]:
     """`uint8 (C, H, W)`: the image with one channel (grey) or three (colour). Raises UnreadableImageError."""
     channels, height, width = size
-    image = eight_bits(read(raw)).convert("L" if channels == 1 else "RGB")
-    pixels = np.asarray(fitted(image, height, width, fit))
+    image = read(raw)
+    try:
+        image = fitted(eight_bits(image).convert("L" if channels == 1 else "RGB"), height, width, fit)
+    except Exception as error:
+        raise unreadable(raw, error) from error
+    pixels = np.asarray(image)
     return pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))

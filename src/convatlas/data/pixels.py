@@ -84,6 +84,14 @@ class Splits:
     """How the parts came about, in words."""
     skipped: Sequence[Skipped]
 
+    def fingerprint(self) -> str:
+        """A hash of all images and labels, in their order: other data have another."""
+        words = hashlib.blake2b(digest_size=16)
+        for pixels in (self.train, self.val, self.test):
+            if pixels is not None:
+                words.update(np.ascontiguousarray(pixels.digests).tobytes() + pixels.labels.numpy().tobytes())
+        return words.hexdigest()
+
 
 OnImages = Callable[[int, int], None]
 """Told (decoded, of how many) as decoding goes on."""
@@ -142,13 +150,13 @@ def load_part(
     size: tuple[int, int, int],
     fit: Fit,
     strict: bool = False,
-    held_out: bool = False,
+    held_out: float | None = None,
     on_images: OnImages | None = None,
 ) -> tuple[PartName, Pixels]:
     """The part of a source to evaluate on, and its name: test, or else val, or else all there is.
 
-    With `held_out`, of a source without splits only the test share that `load_splits` cuts off is taken:
-    what a network trained on the same source has not seen. Raises InputError like `load_splits`.
+    With `held_out`, the share `validation` that `load_splits` was given, of a source that a network was trained on only
+    what it has not learned from is taken. Raises InputError like `load_splits`.
     """
     order: tuple[PartName, ...] = ("test", "val", "all", "train")
     name = next(part for part in order if part in source.parts)
@@ -156,8 +164,10 @@ def load_part(
     pixels = decode(source.parts[name], classes=classes, size=size, fit=fit, strict=strict, on_images=on_images)
     if not len(pixels):
         raise InputError(f"{source.name}: none of the {len(source.parts[name])} images of its {name} part can be read")
-    if held_out and name == "all":
+    if held_out is not None and name == "all":
         return "test", replace(cut(pixels, TEST_SHARE, column=0)[1], skipped=pixels.skipped)
+    if held_out is not None and name == "train":
+        return "val", replace(cut(pixels, held_out, column=1)[1], skipped=pixels.skipped)
     return name, pixels
 
 
@@ -236,7 +246,7 @@ def cut(pixels: Pixels, share: float, *, column: int) -> tuple[Pixels, Pixels]:
         counts = np.bincount(labels)
         spare = np.flatnonzero(counts[labels] > 1)
         if len(spare):
-            off[spare[np.argmin(place[spare])]] = True
+            off[spare] = place[spare] == place[spare].min()
     if not off.any():
         raise InputError(f"{len(pixels)} images are too few to keep some for validation and testing")
     return pixels.take(np.flatnonzero(~off)), pixels.take(np.flatnonzero(off))
@@ -260,7 +270,7 @@ def digest(stored: bytes) -> NDArray[np.uint64]:
 def room_for(count: int, size: tuple[int, int, int]) -> None:
     """Raise InputError where `count` images of `size` do not fit into the memory that is free."""
     needed, free = count * int(np.prod(size)), psutil.virtual_memory().available
-    if needed > 0.8 * free:
+    if needed > 0.4 * free:  # cutting off the parts holds them twice
         raise InputError(
             f"{count:,} images of {size[0]}×{size[1]}×{size[2]} take {needed / 2**30:.1f} GB, and "
             f"{free / 2**30:.1f} GB of memory are free; choose a smaller --size or fewer images"

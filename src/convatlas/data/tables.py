@@ -49,7 +49,7 @@ def from_parquet_folder(path: Path, label_column: str | None) -> Source | None:
 
 
 def from_parquet(name: str, parts: Mapping[PartName, Sequence[Path]], label_column: str | None) -> Source:
-    """Parquet files, read in place."""
+    """Parquet files, read into memory as they are stored, still encoded."""
     import datasets
 
     datasets.disable_progress_bars()
@@ -85,7 +85,9 @@ def from_datasets(
 
     splits = loaded if isinstance(loaded, Mapping) else {"all": loaded}
     if len(splits) == 1:
-        splits = {"all": next(iter(splits.values()))}
+        # The only split is often called train, and means the whole data set; a test part alone remains one.
+        (only,) = splits
+        splits = {only if ALIASES.get(str(only).lower()) in ("val", "test") else "all": splits[only]}
     parts: dict[PartName, Part] = {}
     classes: Sequence[str] | None = None
     for split, data in splits.items():
@@ -102,8 +104,12 @@ def from_datasets(
                 raise InputError(
                     f"{name}: {(numbers < 0).sum()} images of its {split} part have no label; leave them out"
                 )
-            labels = [classes[i] for i in numbers.tolist()] if classes else []
+            if numbers.max(initial=0) >= len(classes):
+                raise InputError(f"{name} has the label {numbers.max()}, outside the classes 0 to {len(classes) - 1}")
+            labels = [classes[i] for i in numbers.tolist()]
         else:
+            if any(value is None for value in data[label]):
+                raise InputError(f"{name}: images of its {split} part have no {label}; leave them out")
             labels = [str(value) for value in data[label]]
         encoded = data.cast_column(image, datasets.Image(decode=False)).select_columns([image])
         parts[part] = Part(Rows(encoded, image), labels, [f"{split}/{i}" for i in range(len(labels))])

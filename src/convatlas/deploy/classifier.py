@@ -15,7 +15,8 @@ from convatlas.network import Network
 from convatlas.weights.bundle import Bundle, load_trained
 
 Picture = str | os.PathLike[str] | Image.Image | NDArray[Any]
-BATCH = 256
+PIXELS = 256 * 32 * 32
+"""How many pixels are put through a network at once."""
 
 
 class Prediction(NamedTuple):
@@ -69,12 +70,14 @@ class Classifier:
     def stream(self, pictures: Iterable[Picture], *, top: int = 1) -> Iterator[Prediction | UnreadableImageError]:
         """Like `predict`, one after another as batches are done; a picture that cannot be read gives its error."""
         batch: list[NDArray[np.uint8] | UnreadableImageError] = []
+        _, height, width = self.bundle.images.size
+        most = max(1, PIXELS // (height * width))
         for picture in pictures:
             try:
                 batch.append(self.bundle.images.pixels(as_raw(picture)))
             except UnreadableImageError as error:
                 batch.append(error)
-            if len(batch) == BATCH:
+            if len(batch) == most:
                 yield from self._answer(batch, top)
                 batch = []
         yield from self._answer(batch, top)
@@ -96,7 +99,8 @@ class Classifier:
     def _probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """`uint8 (N, C, H, W) -> float32 (N, K)`."""
         images = self.bundle.images.normalize(torch.from_numpy(pixels).to(self.device))
-        logits = self.network(images.contiguous(memory_format=torch.channels_last))
+        with torch.backends.cudnn.flags(allow_tf32=False):  # which would round to ten bits on a GPU
+            logits = self.network(images.contiguous(memory_format=torch.channels_last))
         probabilities: NDArray[np.float32] = logits.float().softmax(1).cpu().numpy()
         return probabilities
 

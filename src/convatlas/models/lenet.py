@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from convatlas.layers.init import lecun_, xavier_
 from convatlas.network import Network
-from convatlas.registry import register
+from convatlas.registry import check_choice, register
 
 # --------------------------------------------------------------------------- LeNet-5, 1998
 
@@ -242,12 +242,6 @@ class LeNet(Network):
 def part(**modules: nn.Module) -> nn.Sequential:
     """A stage of several layers under names."""
     return nn.Sequential(OrderedDict(modules))
-
-
-def check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:
-    """Raise ValueError unless `value` is one of `choices`."""
-    if value not in choices:
-        raise ValueError(f"{field} is one of {', '.join(choices)}, and not {value!r}")
 
 
 register(

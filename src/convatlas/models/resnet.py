@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from convatlas.layers.init import he_
 from convatlas.network import Network
-from convatlas.registry import register
+from convatlas.registry import check_choice, register
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,7 @@ class CifarSpec:
     shortcut: Literal["A", "B", "none"] = "A"  # "identity shortcuts in all cases (i.e., option A)"
 
     def __post_init__(self) -> None:
-        if self.shortcut not in ("A", "B", "none"):
-            raise ValueError(f"shortcut is one of A, B, none, and not {self.shortcut!r}")
+        check_choice("shortcut", self.shortcut, ("A", "B", "none"))
         if not isinstance(self.n, int) or self.n < 1:
             raise ValueError(f"n, the pairs of layers a stage, is a whole number of at least 1, not {self.n!r}")
 
@@ -51,9 +50,10 @@ class Block(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, out_channels, kernel_size=3, stride=stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(out_channels)
+        self.relu1 = nn.ReLU()
         self.conv2 = nn.Conv2d(out_channels, out_channels, kernel_size=3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(out_channels)
-        self.relu = nn.ReLU()
+        self.relu2 = nn.ReLU()
         self.shortcut: nn.Module | None
         if shortcut == "none":
             self.shortcut = None
@@ -71,10 +71,9 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`relu(F(x) + x)`, Eq. 1 and Fig. 2; without a shortcut `relu(F(x))`."""
-        y: Tensor = self.relu(self.bn1(self.conv1(x)))
+        y: Tensor = self.relu1(self.bn1(self.conv1(x)))
         y = self.bn2(self.conv2(y))
-        y = y if self.shortcut is None else y + self.shortcut(x)
-        return F.relu(y)
+        return self.relu2(y if self.shortcut is None else y + self.shortcut(x))  # type: ignore[no-any-return]
 
 
 class CifarResNet(Network):

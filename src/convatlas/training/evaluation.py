@@ -13,7 +13,8 @@ from convatlas.data.batches import Batch, in_order
 from convatlas.data.images import Preparation
 from convatlas.data.pixels import Pixels
 
-BATCH = 500
+PIXELS = 500 * 32 * 32
+"""How many pixels are put through a network at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,4 +79,12 @@ def evaluate(network: nn.Module, pixels: Pixels, preparation: Preparation, *, de
     """What the network answers in float32: the figure that is reported, the same on every machine up to rounding."""
     place = torch.device(device)
     network = network.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return answer(network, in_order(pixels, preparation, batch_size=BATCH, device=place, channels_last=True))
+    batches = in_order(pixels, preparation, batch_size=batch_of(pixels), device=place, channels_last=True)
+    with torch.backends.cudnn.flags(allow_tf32=False):  # which would round to ten bits on a GPU
+        return answer(network, batches)
+
+
+def batch_of(pixels: Pixels) -> int:
+    """How many images are put through a network at once when nothing is learned."""
+    height, width = pixels.images.shape[2:]
+    return max(1, PIXELS // (height * width))

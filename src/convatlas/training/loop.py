@@ -2,7 +2,9 @@
 
 import copy
 import math
+import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,13 +27,13 @@ from convatlas.layers.init import he_, xavier_
 from convatlas.models import build, model_card
 from convatlas.network import Network
 from convatlas.training import machine as machines
-from convatlas.training.evaluation import BATCH, answer, evaluate
-from convatlas.training.machine import Machine
-from convatlas.training.optim import learning_rate, loss, make_optimizer
+from convatlas.training.evaluation import answer, batch_of, evaluate
+from convatlas.training.machine import Machine, out_of_memory
+from convatlas.training.optim import learning_rate, loss_of, make_optimizer
 from convatlas.training.progress import Display
 from convatlas.training.recipe import Recipe
 from convatlas.training.recipes import own_epochs
-from convatlas.training.run import Row, Run
+from convatlas.training.run import Row, Run, State
 from convatlas.weights.bundle import Bundle, load_trained
 
 SAVE_EVERY = 10.0
@@ -53,22 +55,26 @@ class Job:
 def train(recipe: Recipe, *, output: str | Path | None = None, quiet: bool = False) -> Run:
     """Train as the recipe says, into the folder `output` or a new one under `runs/`.
 
-    Raises InputError, before anything is written, for a recipe, data or a machine that do not go together.
-    After an interrupt (Ctrl-C) the best weights so far are in the folder, `results["status"]` is
-    "interrupted", and `resume` goes on.
+    Raises InputError, before anything is written, for a recipe, data or a machine that do not go together, and
+    WorkError where the network does not learn. After an interrupt (Ctrl-C) the best weights so far are in the
+    folder, `results["status"]` is "interrupted", and `resume` goes on.
     """
     display = Display(quiet=quiet)
-    job = prepare(recipe, display)
-    run = Run.create(job.recipe, output)
-    job.recipe.write(run.directory / "recipe.yaml", versions=machines.versions())
-    run.write_split(job.splits)
-    return learn(job, run, display)
+    with alone():
+        if output is not None:
+            Run.check_free(output)
+        job = prepare(recipe, display)
+        run = Run.create(job.recipe, output)
+        job.recipe.write(run.directory / "recipe.yaml", versions=machines.versions())
+        run.write_split(job.splits)
+        return learn(job, run, display, saved=None)
 
 
 def resume(directory: str | Path, *, quiet: bool = False) -> Run:
     """Go on with an interrupted run from its last checkpoint, to the same weights as if it had not been stopped.
 
-    Raises InputError for a folder that holds no run.
+    Raises InputError for a folder that holds no run, for data that are not what they were, and where no checkpoint
+    can be read; WorkError like `train`.
     """
     run = Run(Path(directory).expanduser())
     if not (run.directory / "recipe.yaml").is_file():
@@ -77,7 +83,32 @@ def resume(directory: str | Path, *, quiet: bool = False) -> Run:
     if (run.directory / "results.json").is_file() and run.results["status"] == "done":
         display.say(f"{run.directory} has ended already; there is nothing to go on with")
         return run
-    return learn(prepare(Recipe.read(run.directory / "recipe.yaml"), display), run, display)
+    with alone():
+        saved = run.load_state()
+        job = prepare(Recipe.read(run.directory / "recipe.yaml"), display)
+        if saved is not None and saved["data"] != job.splits.fingerprint():
+            raise InputError(
+                f"{job.recipe.data} is not what {run.directory} was trained on; put the images back as they were"
+            )
+        if saved is not None:
+            job.bundle.save(run.directory, saved["best"])  # what is there may be of an epoch after the checkpoint
+            display.say(f"going on after epoch {len(saved['rows'])}")
+        return learn(job, run, display, saved=saved)
+
+
+TRAINING = threading.Lock()
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """One training at a time in a process: they share torch's generator, which is put back, and Accelerate's state."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError("training on several processes is not there yet; start one")
+    with TRAINING, torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        try:
+            yield
+        finally:
+            AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def prepare(recipe: Recipe, display: Display) -> Job:
@@ -102,8 +133,8 @@ def prepare(recipe: Recipe, display: Display) -> Job:
         in_channels=size[0],
         size=size[1],
         epochs=recipe.epochs or own_epochs(recipe.model, images=len(splits.train), batch_size=recipe.batch_size),
-        mean=recipe.mean or mean,
-        std=recipe.std or std,
+        mean=over_channels(recipe.mean or mean, size[0]),
+        std=over_channels(recipe.std or std, size[0]),
         flip=(size[0] == 3 and not source.handwriting) if recipe.flip is None else recipe.flip,
         precision=machine.precision,
     )
@@ -129,6 +160,11 @@ def prepare(recipe: Recipe, display: Display) -> Job:
     return Job(recipe=recipe, splits=splits, bundle=bundle, network=network, machine=machine)
 
 
+def over_channels(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
+    """A value a channel, of which one alone stands for all."""
+    return values * channels if len(values) == 1 else values
+
+
 def whole_path(data: str) -> str:
     """The whole path, so that a recipe repeats a run from any folder; what is no path stays as it is."""
     path = Path(data).expanduser()
@@ -147,11 +183,10 @@ def make_network(recipe: Recipe, num_classes: int, size: tuple[int, int, int]) -
     return network
 
 
-def learn(job: Job, run: Run, display: Display) -> Run:
-    """Train from the run's last checkpoint, or from the beginning, to the end; then test and report."""
+def learn(job: Job, run: Run, display: Display, *, saved: State | None) -> Run:
+    """Train from the checkpoint, or from the beginning, to the end; then test and report."""
     recipe, machine = job.recipe, job.machine
     assert recipe.epochs is not None
-    AcceleratorState._reset_state(reset_partial_state=True)  # of a run before this one, in another precision
     accelerator = Accelerator(
         mixed_precision="bf16" if machine.precision == "bf16" else "no",
         cpu=machine.device == "cpu",
@@ -165,56 +200,50 @@ def learn(job: Job, run: Run, display: Display) -> Run:
         pixels=job.splits.train.to(accelerator.device), preparation=job.bundle.images,
         augmentation=Augmentation(flip=bool(recipe.flip), crop=recipe.crop, colour=recipe.colour, erase=recipe.erase),
         batch_size=recipe.batch_size, seed=recipe.seed, channels_last=machine.channels_last,
-        rank=accelerator.process_index, processes=accelerator.num_processes,
     )  # fmt: skip
 
     rows: list[Row] = []
-    saved = run.load_state()
     if saved is not None:
-        if saved["images"] != len(job.splits.train):
-            raise InputError(
-                f"{run.directory} was trained on {saved['images']} images, and {recipe.data} now gives "
-                f"{len(job.splits.train)}; put the data back as it was"
-            )
         own_network.load_state_dict(saved["network"])
         optimizer.load_state_dict(saved["optimizer"])
-        rows = saved["rows"]
+        rows = list(saved["rows"])
     best = max(rows, key=standing, default=None)
-    last_save = time.monotonic()
-    state = saved
+    best_weights = saved["best"] if saved is not None else {}
+    state, last_save, data = saved, time.monotonic(), job.splits.fingerprint()
 
-    with interrupts() as stop, display.training(epochs=recipe.epochs, steps=len(batches), done=len(rows)):
+    with interrupts() as stop, out_of_memory(), display.training(
+        epochs=recipe.epochs, steps=len(batches), done=len(rows)
+    ):  # fmt: skip
         for epoch in range(len(rows), recipe.epochs):
             row = train_epoch(epoch, network, optimizer, batches, recipe, accelerator, stop, display)
-            if stop and rows:
+            whole = not stop
+            if not whole and rows:
                 break
             row |= validate(network, job, accelerator)
             better = best is None or standing(row) > standing(best)
             if better:
-                best = row
-                job.bundle.save(run.directory, own_network.state_dict())
-            if stop:
+                best, best_weights = row, copy.deepcopy(own_network.state_dict())
+                job.bundle.save(run.directory, best_weights)
+            if not whole:
                 break
             rows.append(row)
             run.write_metrics(rows)
             accelerator.log({k: v for k, v in row.items() if k != "epoch"}, step=epoch + 1)
             display.epoch(row, epochs=recipe.epochs, best=better)
-            state = snapshot(own_network, optimizer, rows, images=len(job.splits.train))
+            state = State(
+                network=copy.deepcopy(own_network.state_dict()), optimizer=copy.deepcopy(optimizer.state_dict()),
+                best=best_weights, rows=list(rows), data=data,
+            )  # fmt: skip
             if time.monotonic() - last_save > SAVE_EVERY:
                 run.save_state(state)
                 last_save = time.monotonic()
+            if stop:
+                break
     if state is not None:
         run.save_state(state)  # of the last epoch that was ended, which was perhaps not yet due
     accelerator.end_training()
     assert best is not None
     return finish(job, run, best, interrupted=len(rows) < recipe.epochs, display=display)
-
-
-def snapshot(network: nn.Module, optimizer: torch.optim.Optimizer, rows: list[Row], *, images: int) -> dict[str, Any]:
-    """A copy of what resuming needs, at the end of an epoch: the order and the augmentation follow from the recipe."""
-    return copy.deepcopy(
-        {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "rows": rows, "images": images}
-    )
 
 
 def train_epoch(
@@ -239,15 +268,15 @@ def train_epoch(
         seed_torch(recipe.seed, "step", step)  # for what a network draws itself, such as dropout
 
         logits = network(batch.images)
-        error = loss(logits, batch.labels, recipe)
+        loss = loss_of(logits, batch.labels, recipe)
         optimizer.zero_grad()
-        accelerator.backward(error)
+        accelerator.backward(loss)
         if recipe.clip:
             accelerator.clip_grad_norm_(network.parameters(), recipe.clip)
         optimizer.step()
 
         seen += len(batch.labels)
-        total_loss += error.detach() * len(batch.labels)
+        total_loss += loss.detach() * len(batch.labels)
         right += (logits.detach().argmax(1) == batch.labels).sum()
         if step % 10 == 0 or seen == len(batches.pixels):
             check_finite(total_loss, epoch)
@@ -280,7 +309,7 @@ def validate(network: nn.Module, job: Job, accelerator: Accelerator) -> Row:
     answers = answer(
         network,
         in_order(
-            job.splits.val, job.bundle.images, batch_size=BATCH, device=accelerator.device,
+            job.splits.val, job.bundle.images, batch_size=batch_of(job.splits.val), device=accelerator.device,
             channels_last=job.machine.channels_last,
         ),
     )  # fmt: skip

@@ -1,7 +1,10 @@
 """What the machine can do, what is chosen for it, and how much of its memory a batch takes."""
 
+import copy
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Literal
@@ -85,8 +88,8 @@ def versions() -> dict[str, str]:
 def check_memory(network: nn.Module, size: tuple[int, int, int], batch_size: int, device: str) -> None:
     """Raise InputError where a training step on `batch_size` images would not fit into the memory that is free.
 
-    The tensors that the backward pass keeps are added up for two images; a step takes them for the whole
-    batch, and half as much again for what lives between two layers.
+    The tensors that the backward pass keeps are added up for two images, or one if the batch has no more; a step
+    takes them for the whole batch, and half as much again for what lives between two layers.
     """
     kept: dict[int, int] = {}
 
@@ -94,16 +97,43 @@ def check_memory(network: nn.Module, size: tuple[int, int, int], batch_size: int
         kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
-    weights = {p.untyped_storage().data_ptr() for p in network.parameters()}
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        network(torch.zeros(2, *size))
-    image = 1.5 * sum(nbytes for pointer, nbytes in kept.items() if pointer not in weights) / 2
-    free = torch.cuda.mem_get_info()[0] if device == "cuda" else psutil.virtual_memory().available
+    probe = copy.deepcopy(network).train()  # a copy, since a pass moves the averages of batch normalisation
+    weights = {p.untyped_storage().data_ptr() for p in probe.parameters()}
+    count = min(2, batch_size)
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            answer = probe(torch.zeros(count, *size))
+    except ValueError as error:
+        raise InputError(
+            f"a batch of one image of {size[1]}×{size[2]} cannot be normalised; choose a larger --batch-size"
+        ) from error
+    image = 1.5 * sum(nbytes for pointer, nbytes in kept.items() if pointer not in weights) / count
+    del answer
+    free = free_memory(device)
     if batch_size * image > free:
         raise InputError(
             f"a batch of {batch_size:,} images takes about {batch_size * image / 2**30:.1f} GB, and "
             f"{free / 2**30:.1f} GB are free; choose --batch-size {max(1, int(0.8 * free / image)):,} or less"
         )
+
+
+def free_memory(device: str) -> int:
+    """Bytes that a network could still take on the device: on a GPU, also what torch holds and does not use."""
+    if device != "cuda":
+        return int(psutil.virtual_memory().available)
+    held = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    return int(torch.cuda.mem_get_info()[0] + held)
+
+
+@contextmanager
+def out_of_memory() -> Iterator[None]:
+    """Turn what torch raises when memory runs out all the same into an InputError."""
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise
+        raise InputError("the memory ran out; choose a smaller --batch-size or --size") from error
 
 
 def described(machine: Machine) -> dict[str, str | int]:

@@ -22,13 +22,13 @@ def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     return kind(groups, lr=recipe.lr, fused=True)
 
 
-def loss(logits: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
+def loss_of(logits: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
     """`(N, K), (N,) -> ()`: the cross-entropy, in nats.
 
     With a class of rubbish, which competes but is never right, it is LeCun et al.'s Eq. 9: where logits are minus
     distances, it goes on drawing the right class nearer until the distance is below the rubbish's.
     """
-    if recipe.rubbish is not None:
+    if recipe.rubbish:
         logits = F.pad(logits, (0, 1), value=-recipe.rubbish)
     return F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
 

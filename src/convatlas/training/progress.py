@@ -59,7 +59,7 @@ class Display:
             self.bar.update(self.task, completed=done, epoch=epoch, loss=loss, accuracy=accuracy, speed=speed)
 
     def epoch(self, row: Row, *, epochs: int, best: bool) -> None:
-        """Print the line of an epoch: all of them where there are few, else every tenth part and the best."""
+        """Print the line of an epoch; of many, some twenty are printed. A dot marks the best so far."""
         number = int(row["epoch"])
         if number % max(1, epochs // 20) and number != epochs:
             return

@@ -1,6 +1,8 @@
 """`Recipe`: one training run, whole. What is not a field here did not influence it."""
 
 import dataclasses
+import math
+import os
 import types
 import typing
 from collections.abc import Mapping
@@ -39,7 +41,7 @@ class Recipe:
     validation: float = 0.1
     """The share of the training images on which the best epoch is chosen."""
 
-    changes: dict[str, Value] = field(default_factory=dict)
+    changes: dict[str, Value] = field(default_factory=dict, hash=False)
     """Changes of the network's spec, such as: shortcut B."""
     in_channels: int | None = None
     """1 for grey images, 3 for colour; as the network has it where it is not given."""
@@ -81,13 +83,14 @@ class Recipe:
     """Of step."""
     label_smoothing: float = _own()
     """The share of the target that goes to all classes alike (Szegedy et al. 2016)."""
-    rubbish: float | None = _own()
-    """Let a class of rubbish, which no image is of, always answer with minus this (LeCun et al. 1998, Eq. 9)."""
+    rubbish: float = _own()
+    """Let a class of rubbish, which no image is of, always answer with minus this; 0: there is none
+    (LeCun et al. 1998, Eq. 9)."""
     clip: float = _own()
     """The largest norm that the gradient may have; 0: any."""
 
     flip: bool | None = None
-    """Mirror every other image; if not given, colour images are and grey ones (handwriting) are not."""
+    """Mirror images with probability 1/2; if not given, colour images are and grey ones (handwriting) are not."""
     crop: int = _own()
     """Pad with this many pixels, and crop at random."""
     colour: float = 0.0
@@ -105,7 +108,8 @@ class Recipe:
     """Where to compute."""
 
     def __post_init__(self) -> None:
-        defaults = own(self.model)
+        object.__setattr__(self, "data", os.fspath(self.data))
+        defaults = own(conform("model", self.model, str))
         for f in dataclasses.fields(self):
             if f.name in defaults and f.name != "epochs" and getattr(self, f.name) is None:
                 object.__setattr__(self, f.name, defaults[f.name])
@@ -116,6 +120,9 @@ class Recipe:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise InputError(f"{name} is at least {least}, and not {value}")
+        for name in ("lr", "momentum", "weight_decay", "warmup", "gamma", "rubbish", "clip", "colour"):
+            if not math.isfinite(getattr(self, name)):
+                raise InputError(f"{name} is a finite number, and not {getattr(self, name)}")
         if self.in_channels not in (None, 1, 3):
             raise InputError(f"in_channels is 1 (grey) or 3 (colour), and not {self.in_channels}")
         for name in ("momentum", "label_smoothing", "colour"):
@@ -182,10 +189,12 @@ def _conform(value: Any, type_: Any) -> tuple[bool, Any]:
     if origin is Literal:
         return (value in args, value) if isinstance(value, str) else (str(value) in args, str(value))
     if origin is tuple:
-        items = [_conform(item, args[0]) for item in value] if isinstance(value, list | tuple) else [(False, None)]
+        items = [_conform(item, args[0]) for item in value] if isinstance(value, list | tuple) else []
+        items = items or [(False, None)]
         return all(fits for fits, _ in items), tuple(result for _, result in items)
     if origin is dict:
-        return isinstance(value, Mapping), dict(value) if isinstance(value, Mapping) else None
+        fits = isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
+        return fits, dict(value) if fits else None
     if type_ is float and isinstance(value, int | float | str) and not isinstance(value, bool):
         try:
             return True, float(value)
@@ -208,4 +217,4 @@ def _named(type_: Any) -> str:
     if origin is tuple:
         return f"a list, of which each is {_named(args[0])}"
     words = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "left out"}
-    return "a mapping" if origin is dict else words[type_]
+    return "a mapping from names" if origin is dict else words[type_]

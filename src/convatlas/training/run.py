@@ -9,7 +9,7 @@ import pickle
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 import torch
 
@@ -22,6 +22,18 @@ Row = dict[str, int | float]
 """An epoch in `metrics.csv`."""
 KEPT = 2
 """How many checkpoints are kept."""
+
+
+class State(TypedDict):
+    """A checkpoint: what is needed to go on after an epoch. Order and augmentation follow from the recipe."""
+
+    network: dict[str, torch.Tensor]
+    optimizer: dict[str, Any]
+    best: dict[str, torch.Tensor]
+    """The network's weights after the best epoch so far."""
+    rows: list[Row]
+    data: str
+    """A hash of all images and labels, by which other data are told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +51,8 @@ class Run:
     def create(cls, recipe: Recipe, output: str | Path | None) -> "Run":
         """A new folder: `output`, or `runs/MODEL-DATA-N`. Raises InputError where there is a run already."""
         if output is not None:
+            cls.check_free(output)
             folder = Path(output).expanduser()
-            if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-                raise InputError(f"{folder} is there already and is not empty; choose another --output")
             folder.mkdir(parents=True, exist_ok=True)
             return cls(folder)
         data = re.sub(r"[^\w.-]+", "-", Path(recipe.data).name or recipe.data)
@@ -55,6 +66,18 @@ class Run:
             else:
                 return cls(folder)
         raise AssertionError("numbers do not end")
+
+    @staticmethod
+    def check_free(output: str | Path) -> None:
+        """Raise InputError where `output` is a file, or a folder with something in it."""
+        folder = Path(output).expanduser()
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise InputError(f"{folder} is there already and is not empty; choose another --output")
+
+    @property
+    def weights(self) -> Path:
+        """The file of the best weights."""
+        return self.directory / "model.safetensors"
 
     @property
     def results(self) -> dict[str, Any]:
@@ -100,7 +123,7 @@ class Run:
                 table.writerows((n, splits.classes[i], name) for n, i in zip(pixels.names, labels, strict=True))
         write_text(self.directory / "split.csv", text.getvalue())
 
-    def save_state(self, state: dict[str, Any]) -> None:
+    def save_state(self, state: State) -> None:
         """Keep a checkpoint of what is needed to go on after the last of its epochs, and the one before it."""
         folder = self.directory / "state"
         folder.mkdir(exist_ok=True)
@@ -112,15 +135,27 @@ class Run:
                 if "write" in str(error) or "PytorchStreamWriter" in str(error):
                     raise OSError(errno.ENOSPC, "the checkpoint could not be written; is the disk full?") from error
                 raise
-        for old in sorted(folder.glob("epoch-*.pt"))[:-KEPT]:
+        for old in sorted(folder.glob("epoch-*.pt"), key=epoch_of)[:-KEPT]:
             old.unlink()
 
-    def load_state(self) -> dict[str, Any] | None:
-        """The newest checkpoint that can be read, or None."""
-        for path in sorted((self.directory / "state").glob("epoch-*.pt"), reverse=True):
+    def load_state(self) -> State | None:
+        """The newest checkpoint that can be read, or None where there is none.
+
+        Raises InputError where there are some and none can be read.
+        """
+        paths = sorted((self.directory / "state").glob("epoch-*.pt"), key=epoch_of, reverse=True)
+        for path in paths:
             try:
-                state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+                state = torch.load(path, map_location="cpu", weights_only=True)
             except (RuntimeError, EOFError, OSError, pickle.UnpicklingError):
                 continue
-            return state
+            if isinstance(state, dict) and set(state) == set(State.__annotations__):
+                return cast(State, state)
+        if paths:
+            raise InputError(f"none of the checkpoints in {self.directory / 'state'} can be read; train anew")
         return None
+
+
+def epoch_of(path: Path) -> int:
+    """The epoch after which a checkpoint was made."""
+    return int(path.stem.removeprefix("epoch-"))

@@ -120,12 +120,15 @@ def read_torch(path: Path) -> Any:
 
 def unwrapped(state: Any, label: str) -> dict[str, Tensor]:
     """The state dict inside of training scripts' dictionaries, without the prefixes of wrapping modules."""
-    while isinstance(state, Mapping) and not any(isinstance(v, Tensor) for v in state.values()):
-        inner = next((state[k] for k in WRAPPERS if isinstance(state.get(k), Mapping)), None)
+    while isinstance(state, Mapping):
+        inner = next((state[key] for key in WRAPPERS if isinstance(state.get(key), Mapping)), None)
         if inner is None:
             break
         state = inner
-    if not isinstance(state, Mapping) or not state or not all(isinstance(v, Tensor) for v in state.values()):
+    is_state = isinstance(state, Mapping) and all(
+        isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()
+    )
+    if not is_state or not state:
         raise InputError(f"{label} holds no state dict: a mapping from names to tensors is expected")
     for prefix in PREFIXES * 2:
         if all(key.startswith(prefix) for key in state):

@@ -195,7 +195,9 @@ def learn(job: Job, run: Run, display: Display, *, saved: State | None) -> Run:
     accelerator.init_trackers("convatlas")
     layout = torch.channels_last if machine.channels_last else torch.contiguous_format
     own_network = job.network.to(accelerator.device, memory_format=layout)  # type: ignore[call-overload]
-    network, optimizer = accelerator.prepare(own_network, make_optimizer(own_network, recipe))
+    # The optimiser goes without a wrapper: there are no gradients to unscale in bf16, and a look at what is
+    # installed, at every step, takes a twentieth of the time of a LeNet.
+    network, optimizer = accelerator.prepare(own_network), make_optimizer(own_network, recipe)
     batches = Batches(
         pixels=job.splits.train.to(accelerator.device), preparation=job.bundle.images,
         augmentation=Augmentation(flip=bool(recipe.flip), crop=recipe.crop, colour=recipe.colour, erase=recipe.erase),

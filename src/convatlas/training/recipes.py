@@ -8,7 +8,7 @@ HEADS = (
 )  # fmt: skip
 ROWS = {
     #              epochs batch optimizer lr    decay schedule    warmup smooth rubbish clip fit     crop precision
-    "lenet":      (20,    64,   "adamw",  3e-3, 1e-2, "onecycle", 0.2,   0.0,   0.0,    0.0, "crop", 2,   "32"),
+    "lenet":      (30,    256,  "adamw",  8e-3, 1e-2, "onecycle", 0.2,   0.0,   0.0,    0.0, "crop", 2,   "auto"),
     "lenet5":     (15,    64,   "adamw",  3e-3, 1e-2, "onecycle", 0.2,   0.0,   1.0,    0.0, "pad",  1,   "32"),
     "resnet":     (30,    128,  "sgd",    0.1,  5e-4, "onecycle", 0.2,   0.1,   0.0,    0.0, "crop", 4,   "auto"),
     "resnet110":  (30,    128,  "sgd",    0.05, 5e-4, "onecycle", 0.3,   0.1,   0.0,    1.0, "crop", 4,   "auto"),

@@ -24,6 +24,9 @@ def writing(path: Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
         _sync_folder(path.parent)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk is told without the name of the file
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

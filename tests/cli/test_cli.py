@@ -216,13 +216,16 @@ def make(folder: Path, *names: str, value: int = 0) -> Path:
         ("evaluate {run} --changes pool max", "and not both: leave out --changes"),
         ("train --lr inf", "lr is a finite number"),
         ("train --data {tmp}/" + "x" * 300, "its name is too long"),
+        ("predict tests/nothing-1 {tmp}/flat", "there is no run tests/nothing-1"),
+        ("train --data tests/nothing", "there is no data 'tests/nothing'"),
         ("models nothing", "no model matches 'nothing'"),
         ("data {tmp}/nothing", "there is no data"),
     ],
 )
 def test_bad_input_gets_one_sentence_and_status_2(
-    convatlas, run: Path, tmp_path: Path, words: str, reason: str
+    convatlas, run: Path, tmp_path: Path, monkeypatch, words: str, reason: str
 ) -> None:
+    monkeypatch.chdir(README.parent)
     (tmp_path / "empty").mkdir()
     make(tmp_path / "one", "a/1.png", "a/2.png")
     make(tmp_path / "flat", "1.png")

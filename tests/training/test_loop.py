@@ -1,6 +1,7 @@
 """Runs: repeatable, resumable, interruptible, and honest about what was read when."""
 
 import csv
+import errno
 import json
 import os
 import signal
@@ -415,6 +416,26 @@ def test_a_disk_that_fills_up_leaves_the_old_files_whole(tmp_path: Path) -> None
     ]
     assert not left
     assert before == {path: path.read_bytes() for path in run.directory.rglob("*") if path.is_file()}
+
+
+def test_a_checkpoint_that_does_not_fit_is_named_and_the_one_before_it_stays(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    copied = Run(shutil.copytree(run.directory, tmp_path / "copy"))
+    state = copied.load_state()
+    assert state is not None
+    before = sorted((copied.directory / "state").iterdir())
+
+    def full(_: Path, __: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left") as error:
+        copied.save_state(state)
+    assert "state/epoch-" in error.value.filename
+    assert sorted((copied.directory / "state").iterdir()) == before
 
 
 def test_tensorboard_can_read_the_events(run: Run) -> None:

@@ -25,7 +25,7 @@ def open_source(data: str | os.PathLike[str], *, label_column: str | None = None
         source = open_path(path, label_column)
     elif name == "digits":
         source = digits()
-    elif name in HUB or re.fullmatch(r"[\w.-]+/[\w.-]+(:[\w.-]+)?", name):
+    elif name in HUB or (re.fullmatch(r"\w[\w.-]*/[\w.-]+(:[\w.-]+)?", name) and not path.parent.is_dir()):
         source = from_hub(name, label_column)
     else:
         raise InputError(

@@ -64,7 +64,7 @@ def train(recipe: Recipe, *, output: str | Path | None = None, quiet: bool = Fal
         if output is not None:
             Run.check_free(output)
         job = prepare(recipe, display)
-        run = Run.create(job.recipe, output)
+        run = Run.create(recipe, output)
         job.recipe.write(run.directory / "recipe.yaml", versions=machines.versions())
         run.write_split(job.splits)
         return learn(job, run, display, saved=None)
@@ -187,6 +187,7 @@ def learn(job: Job, run: Run, display: Display, *, saved: State | None) -> Run:
     """Train from the checkpoint, or from the beginning, to the end; then test and report."""
     recipe, machine = job.recipe, job.machine
     assert recipe.epochs is not None
+    machines.keep_freed_memory()
     accelerator = Accelerator(
         mixed_precision="bf16" if machine.precision == "bf16" else "no",
         cpu=machine.device == "cpu",

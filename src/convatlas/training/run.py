@@ -1,7 +1,6 @@
 """A run's folder: what is in it, and how it is written, whole or not at all."""
 
 import csv
-import errno
 import io
 import itertools
 import json
@@ -127,14 +126,10 @@ class Run:
         """Keep a checkpoint of what is needed to go on after the last of its epochs, and the one before it."""
         folder = self.directory / "state"
         folder.mkdir(exist_ok=True)
+        content = io.BytesIO()
+        torch.save(state, content)  # to memory: on a full disk, torch's own writer fails in ways that cannot be told
         with writing(folder / f"epoch-{len(state['rows']):05d}.pt") as path:
-            try:
-                torch.save(state, path)
-            except RuntimeError as error:
-                # torch's writer tells a full disk in words of its own
-                if "write" in str(error) or "PytorchStreamWriter" in str(error):
-                    raise OSError(errno.ENOSPC, "the checkpoint could not be written; is the disk full?") from error
-                raise
+            path.write_bytes(content.getbuffer())
         for old in sorted(folder.glob("epoch-*.pt"), key=epoch_of)[:-KEPT]:
             old.unlink()
 

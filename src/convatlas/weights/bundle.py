@@ -19,7 +19,7 @@ from convatlas.data.images import Preparation
 from convatlas.errors import InputError
 from convatlas.files import write_text, writing
 from convatlas.network import Network
-from convatlas.weights.load import download, load_weights
+from convatlas.weights.load import download, is_hub_name, load_weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +78,6 @@ def locate(source: str | os.PathLike[str], file: str) -> Path:
         return folder / file
     if folder.exists():
         raise InputError(f"{folder} is a file; name the folder of a run")
-    if str(source).count("/") == 1 and not str(source).startswith((".", "/", "~")):
+    if is_hub_name(str(source)):
         return download(str(source), file)
     raise InputError(f"there is no run {source}; name the folder of a run, or org/name on the Hub")

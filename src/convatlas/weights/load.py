@@ -74,9 +74,14 @@ def find_file(source: str | os.PathLike[str]) -> Path:
     if path.is_file():
         return path
     name = str(source)
-    if name.count("/") == 1 and not name.startswith((".", "/", "~")) and not path.suffix:
+    if is_hub_name(name) and not path.suffix:
         return download(name, "model.safetensors")
     raise InputError(f"there is no file {source}; name a file of weights, a run's folder or org/name on the Hub")
+
+
+def is_hub_name(name: str) -> bool:
+    """Whether a name that is no path could be org/name on the Hub: not where a folder `org` lies here."""
+    return name.count("/") == 1 and not name.startswith((".", "/", "~")) and not Path(name).parent.is_dir()
 
 
 def download(name: str, file: str) -> Path:

@@ -18,7 +18,7 @@ ROWS = (
     ("models",),
     ("registry",),
     ("network", "layers", "papers"),
-    ("files", "errors"),
+    ("files", "errors", "wording"),
 )
 HEIGHT = {room: -i for i, row in enumerate(ROWS) for room in row}
 FILES = sorted(path for path in SRC.rglob("*.py") if path != SRC / "__init__.py")

@@ -13,11 +13,3 @@ class WorkError(RuntimeError):
 
     The command line prints the sentence and exits with status 1.
     """
-
-
-def nearest(word: str, known: "list[str] | tuple[str, ...]", *, count: int = 3) -> str:
-    """`"a, b or c"`: the known words that look most like `word`, or the first few where none does."""
-    from difflib import get_close_matches
-
-    close = get_close_matches(word, known, n=count, cutoff=0.5) or list(known)[:count]
-    return " or ".join(filter(None, [", ".join(close[:-1]), close[-1]])) if close else "none"

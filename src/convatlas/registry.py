@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
-from convatlas.errors import InputError, nearest
+from convatlas.errors import InputError
 from convatlas.network import Network
 from convatlas.papers import PAPERS, Paper
+from convatlas.wording import nearest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

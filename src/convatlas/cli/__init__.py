@@ -17,7 +17,8 @@ from convatlas.cli.looking import data, models
 from convatlas.cli.predicting import predict
 from convatlas.cli.training import resume, train
 from convatlas.cli.words import complain
-from convatlas.errors import InputError, WorkError, nearest
+from convatlas.errors import InputError, WorkError
+from convatlas.wording import nearest
 
 VERBS = {
     "train": train,
@@ -53,8 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = dispatch([word for word in words if word != "--debug"])
         sys.stdout.flush()
         return status
-    except KeyboardInterrupt:
-        return complain("interrupted", 130)
+    except KeyboardInterrupt as interrupt:
+        return complain(str(interrupt) or "interrupted", 130)
     except BrokenPipeError:  # whoever read our results has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from tyro.conf import Positional
 
 from convatlas.cli.words import parse, print_json
-from convatlas.errors import InputError, nearest
+from convatlas.errors import InputError
+from convatlas.wording import nearest
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,10 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from convatlas.data.copies import compared, equal
-from convatlas.data.findings import Audit, PartAudit, Spread, described, findings, printable, some
+from convatlas.data.findings import Audit, PartAudit, Spread, described, findings
 from convatlas.data.looks import Looks, look_at
-from convatlas.data.pixels import OnImages, shown
+from convatlas.data.pixels import OnImages
 from convatlas.data.source import Part, PartName, Source, natural
+from convatlas.wording import printable, shown, some
 
 FEW = 30
 """How many classes are shown one by one."""

@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from convatlas.data.copies import Copies, Lookalikes, Place, short
-from convatlas.data.pixels import Skipped, shown
+from convatlas.data.pixels import Skipped
 from convatlas.data.source import PartName
+from convatlas.wording import printable, shown, some
 
 IMBALANCE = 10
 """How many times larger one class may be than another before it is said."""
@@ -152,16 +153,6 @@ def repeated(copies: Copies) -> Sequence[Place]:
     """The first two images of a part that has two."""
     ((part, _),) = Counter(place.part for place in copies.images).most_common(1)
     return [place for place in copies.images if place.part == part][:2]
-
-
-def printable(words: str) -> str:
-    """The words, with question marks for what is no UTF-8: the names of files may be any bytes."""
-    return words.encode(errors="surrogateescape").decode(errors="replace")
-
-
-def some(count: int, one: str, many: str | None = None) -> str:
-    """`1 image`, `2,000 images`."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def plain(value: Any) -> Any:

@@ -18,6 +18,7 @@ from torch import Tensor
 from convatlas.data.images import Fit, Raw, UnreadableImageError, prepare, reason
 from convatlas.data.source import Part, PartName, Source
 from convatlas.errors import InputError
+from convatlas.wording import shown
 
 TEST_SHARE = 0.2
 """How much of a data set without splits is kept for the test."""
@@ -275,8 +276,3 @@ def room_for(count: int, size: tuple[int, int, int]) -> None:
             f"{count:,} images of {size[0]}×{size[1]}×{size[2]} take {needed / 2**30:.1f} GB, and "
             f"{free / 2**30:.1f} GB of memory are free; choose a smaller --size or fewer images"
         )
-
-
-def shown(names: Sequence[str], count: int = 8) -> str:
-    """The first few names."""
-    return ", ".join(names[:count]) + (f" and {len(names) - count} more" if len(names) > count else "")

@@ -10,7 +10,8 @@ from convatlas.data.arrays import digits, from_cifar, from_idx
 from convatlas.data.folders import from_csv, from_folder, from_metadata, is_image, visible
 from convatlas.data.source import Source
 from convatlas.data.tables import HUB, from_hub, from_parquet, from_parquet_folder, from_saved
-from convatlas.errors import InputError, nearest
+from convatlas.errors import InputError
+from convatlas.wording import nearest
 
 LAYOUTS: tuple[Callable[[Path, str | None], Source | None], ...] = (
     from_saved, from_metadata, from_idx, from_cifar, from_parquet_folder, from_folder,

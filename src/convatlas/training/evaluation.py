@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from convatlas.data.batches import Batch, in_order
 from convatlas.data.images import Preparation
 from convatlas.data.pixels import Pixels
+from convatlas.training.machine import exact
 
 PIXELS = 500 * 32 * 32
 """How many pixels are put through a network at once."""
@@ -80,7 +81,7 @@ def evaluate(network: nn.Module, pixels: Pixels, preparation: Preparation, *, de
     place = torch.device(device)
     network = network.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
     batches = in_order(pixels, preparation, batch_size=batch_of(pixels), device=place, channels_last=True)
-    with torch.backends.cudnn.flags(allow_tf32=False):  # which would round to ten bits on a GPU
+    with exact():
         return answer(network, batches)
 
 

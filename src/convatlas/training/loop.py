@@ -1,4 +1,4 @@
-"""The loop: prepare everything that can be refused, learn epoch by epoch, test once at the end."""
+"""The loop: learn epoch by epoch, keep the best, test once at the end."""
 
 import copy
 import math
@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -17,39 +16,24 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.tracking import TensorBoardTracker
+from accelerate.utils import TorchDynamoPlugin
 from torch import Tensor, nn
 
-from convatlas.data import Preparation, Splits, load_splits, open_source
 from convatlas.data.batches import Augmentation, Batches, in_order
 from convatlas.data.chance import seed_torch
 from convatlas.errors import InputError, WorkError
-from convatlas.layers.init import he_, xavier_
-from convatlas.models import build, model_card
-from convatlas.network import Network
 from convatlas.training import machine as machines
 from convatlas.training.evaluation import answer, batch_of, evaluate
-from convatlas.training.machine import Machine, out_of_memory
+from convatlas.training.job import Job, prepare
+from convatlas.training.machine import out_of_memory
 from convatlas.training.optim import learning_rate, loss_of, make_optimizer
 from convatlas.training.progress import Display
 from convatlas.training.recipe import Recipe
-from convatlas.training.recipes import own_epochs
 from convatlas.training.run import Row, Run, State
-from convatlas.weights.bundle import Bundle, load_trained
+from convatlas.weights.bundle import load_trained
 
 SAVE_EVERY = 10.0
 """Seconds between two checkpoints at least: an epoch can be shorter than the writing of one."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """A run before it starts: everything that can be refused has been looked at."""
-
-    recipe: Recipe
-    """With nothing left open."""
-    splits: Splits
-    bundle: Bundle
-    network: Network
-    machine: Machine
 
 
 def train(recipe: Recipe, *, output: str | Path | None = None, quiet: bool = False) -> Run:
@@ -65,16 +49,17 @@ def train(recipe: Recipe, *, output: str | Path | None = None, quiet: bool = Fal
             Run.check_free(output)
         job = prepare(recipe, display)
         run = Run.create(recipe, output)
-        job.recipe.write(run.directory / "recipe.yaml", versions=machines.versions())
-        run.write_split(job.splits)
-        return learn(job, run, display, saved=None)
+        with run.held():
+            job.recipe.write(run.directory / "recipe.yaml", versions=machines.versions())
+            run.write_split(job.splits)
+            return learn(job, run, display, saved=None)
 
 
 def resume(directory: str | Path, *, quiet: bool = False) -> Run:
     """Go on with an interrupted run from its last checkpoint, to the same weights as if it had not been stopped.
 
-    Raises InputError for a folder that holds no run, for data that are not what they were, and where no checkpoint
-    can be read; WorkError like `train`.
+    Raises InputError for a folder that holds no run or one that another process trains, for data that are not what
+    they were, and where no checkpoint can be read; WorkError like `train`.
     """
     run = Run(Path(directory).expanduser())
     if not (run.directory / "recipe.yaml").is_file():
@@ -83,7 +68,7 @@ def resume(directory: str | Path, *, quiet: bool = False) -> Run:
     if (run.directory / "results.json").is_file() and run.results["status"] == "done":
         display.say(f"{run.directory} has ended already; there is nothing to go on with")
         return run
-    with alone():
+    with alone(), run.held():
         saved = run.load_state()
         job = prepare(Recipe.read(run.directory / "recipe.yaml"), display)
         if saved is not None and saved["data"] != job.splits.fingerprint():
@@ -104,83 +89,11 @@ def alone() -> Iterator[None]:
     """One training at a time in a process: they share torch's generator, which is put back, and Accelerate's state."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError("training on several processes is not there yet; start one")
-    with TRAINING, torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+    with TRAINING, torch.random.fork_rng(devices=range(torch.cuda.device_count())), machines.exact():
         try:
             yield
         finally:
             AcceleratorState._reset_state(reset_partial_state=True)
-
-
-def prepare(recipe: Recipe, display: Display) -> Job:
-    """Read the data, build the network, choose for the machine, and fill in what the recipe leaves open."""
-    card = model_card(recipe.model)
-    machine = machines.choose(recipe)
-    channels, height, width = card.input_size
-    side = (recipe.size, recipe.size) if recipe.size else (height, width)
-    size = (recipe.in_channels or channels, *side)
-    make_network(recipe, 2, size)  # an image size or a change that the network cannot take, before the data is read
-
-    source = open_source(recipe.data, label_column=recipe.label_column)
-    with display.decoding():
-        splits = load_splits(
-            source, size=size, fit=recipe.fit, validation=recipe.validation, strict=recipe.strict,
-            on_images=display.decoded,
-        )  # fmt: skip
-    mean, std = splits.train.moments()
-    recipe = replace(
-        recipe,
-        data=whole_path(recipe.data),
-        in_channels=size[0],
-        size=size[1],
-        epochs=recipe.epochs or own_epochs(recipe.model, images=len(splits.train), batch_size=recipe.batch_size),
-        mean=over_channels(recipe.mean or mean, size[0]),
-        std=over_channels(recipe.std or std, size[0]),
-        flip=(size[0] == 3 and not source.handwriting) if recipe.flip is None else recipe.flip,
-        precision=machine.precision,
-    )
-    assert recipe.mean is not None
-    assert recipe.std is not None
-    images = Preparation(size=size, fit=recipe.fit, mean=recipe.mean, std=recipe.std)
-    bundle = Bundle(model=recipe.model, changes=recipe.changes, classes=splits.classes, images=images)
-
-    seed_torch(recipe.seed, "weights")
-    network = make_network(recipe, len(splits.classes), size)
-    machines.check_memory(network, size, min(recipe.batch_size, len(splits.train)), machine.device)
-    display.say(
-        f"{recipe.model}: {sum(p.numel() for p in network.parameters()):,} parameters, "
-        f"{card.paper.authors.split(',')[0]} {card.year}"
-    )
-    display.say(f"{source.name}: {source.layout}; {described(splits)}")
-    if splits.skipped:
-        first = splits.skipped[0]
-        display.say(
-            f"passed over {len(splits.skipped)} images that cannot be read; the first: {first.name} ({first.reason})"
-        )
-    display.say(str(machine))
-    return Job(recipe=recipe, splits=splits, bundle=bundle, network=network, machine=machine)
-
-
-def over_channels(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
-    """A value a channel, of which one alone stands for all."""
-    return values * channels if len(values) == 1 else values
-
-
-def whole_path(data: str) -> str:
-    """The whole path, so that a recipe repeats a run from any folder; what is no path stays as it is."""
-    path = Path(data).expanduser()
-    return str(path.resolve()) if path.exists() else data
-
-
-def make_network(recipe: Recipe, num_classes: int, size: tuple[int, int, int]) -> Network:
-    """The recipe's network with its first weights. Raises InputError where it cannot take images of `size`."""
-    network = build(recipe.model, num_classes=num_classes, in_channels=size[0], **recipe.changes)
-    try:
-        network.check_input(size)
-    except ValueError as error:
-        raise InputError(f"{error}; choose another --size") from error
-    if recipe.init != "paper":
-        {"xavier": xavier_, "he": he_}[recipe.init](network)
-    return network
 
 
 def learn(job: Job, run: Run, display: Display, *, saved: State | None) -> Run:
@@ -191,6 +104,8 @@ def learn(job: Job, run: Run, display: Display, *, saved: State | None) -> Run:
     accelerator = Accelerator(
         mixed_precision="bf16" if machine.precision == "bf16" else "no",
         cpu=machine.device == "cpu",
+        # Batches come in two sizes, so code for each of them is less than code for any: two short compilations.
+        dynamo_plugin=TorchDynamoPlugin(backend="inductor" if machine.compiled else "no", dynamic=False),
         log_with=TensorBoardTracker(".", logging_dir=run.directory),
     )
     accelerator.init_trackers("convatlas")
@@ -215,14 +130,14 @@ def learn(job: Job, run: Run, display: Display, *, saved: State | None) -> Run:
     state, last_save, data = saved, time.monotonic(), job.splits.fingerprint()
 
     with interrupts() as stop, out_of_memory(), display.training(
-        epochs=recipe.epochs, steps=len(batches), done=len(rows)
+        epochs=recipe.epochs, steps=len(batches), done=len(rows), compiled=machine.compiled
     ):  # fmt: skip
         for epoch in range(len(rows), recipe.epochs):
             row = train_epoch(epoch, network, optimizer, batches, recipe, accelerator, stop, display)
             whole = not stop
             if not whole and rows:
                 break
-            row |= validate(network, job, accelerator)
+            row |= validate(own_network, job, accelerator)
             better = best is None or standing(row) > standing(best)
             if better:
                 best, best_weights = row, copy.deepcopy(own_network.state_dict())
@@ -363,15 +278,6 @@ def finish(job: Job, run: Run, best: Row, *, interrupted: bool, display: Display
     write_report(run, recipe=job.recipe, bundle=job.bundle, splits=job.splits, pixels=pixels, answers=answers)
     display.say(f"report: {run.directory / 'report.html'}")
     return run
-
-
-def described(splits: Splits) -> str:
-    """The parts and their sizes in one line."""
-    test = f", {len(splits.test):,} to test" if splits.test is not None else ", none to test"
-    return (
-        f"{len(splits.classes)} classes; {len(splits.train):,} images to train, {len(splits.val):,} to validate{test} "
-        f"({splits.how})"
-    )
 
 
 @contextmanager

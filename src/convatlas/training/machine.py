@@ -4,11 +4,15 @@ import copy
 import ctypes
 import os
 import platform
+import shutil
 import sys
+import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Literal
 
 import psutil
@@ -17,8 +21,12 @@ from torch import nn
 
 from convatlas.errors import InputError
 from convatlas.training.recipe import Recipe
+from convatlas.wording import some
 
 Precision = Literal["32", "bf16"]
+COMPILED_FROM = 1_500_000
+"""Images that a run trains on, epoch after epoch, from which compiling its network pays: a LeNet gains a fifth, which
+is then what the first compilation on a machine takes; the next one comes out of its cache."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,12 +39,14 @@ class Machine:
     cores: int
     precision: Precision
     channels_last: bool
+    compiled: bool = False
 
     def __str__(self) -> str:
         """One line: the processor and what was chosen."""
-        cores = f", {self.cores} cores" if self.device == "cpu" else ""
+        cores = f", {some(self.cores, 'core')}" if self.device == "cpu" else ""
         words = {"32": "float32", "bf16": "bf16 autocast"}[self.precision]
-        return f"{self.name}{cores}: {words}{', channels last' if self.channels_last else ''}"
+        layout = ", channels last" if self.channels_last else ""
+        return f"{self.name}{cores}: {words}{layout}{', compiled' if self.compiled else ''}"
 
 
 def choose(recipe: Recipe) -> Machine:
@@ -68,6 +78,14 @@ def fast_bf16(device: str) -> bool:
         return False
     has = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
+
+
+def can_compile(device: str) -> bool:
+    """Whether torch can compile for the device: on a processor it needs a C++ compiler, and Python's headers."""
+    if device != "cpu":
+        return find_spec("triton") is not None
+    compilers = (os.environ.get("CXX", "c++"), "g++", "clang++")
+    return any(map(shutil.which, compilers)) and Path(sysconfig.get_paths()["include"], "Python.h").is_file()
 
 
 def processor(device: str) -> str:
@@ -125,6 +143,13 @@ def free_memory(device: str) -> int:
         return int(psutil.virtual_memory().available)
     held = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
     return int(torch.cuda.mem_get_info()[0] + held)
+
+
+@contextmanager
+def exact() -> Iterator[None]:
+    """The same numbers each time, and all their bits, on a GPU too: no choice by timing, no TF32."""
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+        yield
 
 
 @contextmanager

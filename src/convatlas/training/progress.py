@@ -38,17 +38,16 @@ class Display:
             self.bar.update(self.task, completed=done, total=total)
 
     @contextmanager
-    def training(self, *, epochs: int, steps: int, done: int) -> Iterator[None]:
+    def training(self, *, epochs: int, steps: int, done: int, compiled: bool) -> Iterator[None]:
         """While the network learns: `step` moves the bar, and `epoch` prints a line."""
         with Progress(
             TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"), BarColumn(bar_width=24),
-            TextColumn("loss {task.fields[loss]:.4f}  accuracy {task.fields[accuracy]:.1f} %"),
-            TextColumn("{task.fields[speed]:,.0f} images/s"), TimeRemainingColumn(),
+            TextColumn("{task.fields[standing]}"), TimeRemainingColumn(),
             console=self.console, transient=True, refresh_per_second=5, disable=not self.console.is_terminal,
         ) as self.bar:  # fmt: skip
             self.task = self.bar.add_task(
                 "", total=epochs * steps, completed=done * steps, epochs=epochs, epoch=done + 1,
-                loss=float("nan"), accuracy=0.0, speed=0.0,
+                standing="compiling" if compiled else "starting",
             )  # fmt: skip
             yield
         self.bar = None
@@ -56,7 +55,8 @@ class Display:
     def step(self, *, done: int, epoch: int, loss: float, accuracy: float, speed: float) -> None:
         """`done` steps of the run are made; loss and accuracy (per cent) are of this epoch so far."""
         if self.bar is not None and self.task is not None:
-            self.bar.update(self.task, completed=done, epoch=epoch, loss=loss, accuracy=accuracy, speed=speed)
+            standing = f"loss {loss:.4f}  accuracy {accuracy:.1f} %  {speed:,.0f} images/s"
+            self.bar.update(self.task, completed=done, epoch=epoch, standing=standing)
 
     def epoch(self, row: Row, *, epochs: int, best: bool) -> None:
         """Print the line of an epoch; of many, some twenty are printed. A dot marks the best so far."""

@@ -13,9 +13,10 @@ from typing import Annotated, Any, Literal
 import tyro
 import yaml
 
-from convatlas.errors import InputError, nearest
+from convatlas.errors import InputError
 from convatlas.files import write_text
 from convatlas.training.recipes import own
+from convatlas.wording import nearest
 
 Value = bool | int | float | str
 
@@ -102,6 +103,9 @@ class Recipe:
     """Every random choice follows from it."""
     precision: Literal["auto", "32", "bf16"] = _own()
     """auto: bf16 where the machine multiplies in it, or else 32 bits."""
+    compile: bool = _own()
+    """Compile the network where the run is long enough to pay for it (as torch.compile does; on a processor that
+    takes a C++ compiler)."""
     channels_last: bool = True
     """Keep the channels of a pixel together in memory, which is faster."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"

@@ -4,16 +4,16 @@ from typing import Any
 
 HEADS = (
     "epochs", "batch_size", "optimizer", "lr", "weight_decay", "schedule", "warmup",
-    "label_smoothing", "rubbish", "clip", "fit", "crop", "precision",
+    "label_smoothing", "rubbish", "clip", "fit", "crop", "precision", "compile",
 )  # fmt: skip
 ROWS = {
-    #              epochs batch optimizer lr    decay schedule    warmup smooth rubbish clip fit     crop precision
-    "lenet":      (30,    256,  "adamw",  8e-3, 1e-2, "onecycle", 0.2,   0.0,   0.0,    0.0, "crop", 2,   "auto"),
-    "lenet5":     (15,    64,   "adamw",  3e-3, 1e-2, "onecycle", 0.2,   0.0,   1.0,    0.0, "pad",  1,   "32"),
-    "resnet":     (30,    128,  "sgd",    0.1,  5e-4, "onecycle", 0.2,   0.1,   0.0,    0.0, "crop", 4,   "auto"),
-    "resnet110":  (30,    128,  "sgd",    0.05, 5e-4, "onecycle", 0.3,   0.1,   0.0,    1.0, "crop", 4,   "auto"),
-    "resnet1202": (30,    128,  "sgd",    0.05, 5e-4, "onecycle", 0.3,   0.1,   0.0,    1.0, "crop", 4,   "auto"),
-    "plain":      (30,    128,  "sgd",    0.05, 5e-4, "onecycle", 0.3,   0.1,   0.0,    1.0, "crop", 4,   "auto"),
+    #              epochs batch optimizer lr    decay schedule    warm smooth rubbish clip fit     crop bits    compile
+    "lenet":      (30,    256,  "adamw",  8e-3, 1e-2, "onecycle", 0.2, 0.0,   0.0,    0.0, "crop", 2,   "auto", True),
+    "lenet5":     (15,    64,   "adamw",  3e-3, 1e-2, "onecycle", 0.2, 0.0,   1.0,    0.0, "pad",  1,   "32",   False),
+    "resnet":     (30,    128,  "sgd",    0.1,  5e-4, "onecycle", 0.2, 0.1,   0.0,    0.0, "crop", 4,   "auto", False),
+    "resnet110":  (30,    128,  "sgd",    0.05, 5e-4, "onecycle", 0.3, 0.1,   0.0,    1.0, "crop", 4,   "auto", False),
+    "resnet1202": (30,    128,  "sgd",    0.05, 5e-4, "onecycle", 0.3, 0.1,   0.0,    1.0, "crop", 4,   "auto", False),
+    "plain":      (30,    128,  "sgd",    0.05, 5e-4, "onecycle", 0.3, 0.1,   0.0,    1.0, "crop", 4,   "auto", False),
 }  # fmt: skip
 
 # "The values of the input pixels are normalized so that the background level (white) corresponds to a value of

@@ -29,6 +29,7 @@ from convatlas.training.evaluation import Answers
 from convatlas.training.recipe import Recipe
 from convatlas.training.run import Row, Run
 from convatlas.weights.bundle import Bundle
+from convatlas.wording import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -326,7 +327,7 @@ def render(page: Page) -> str:
         name=Path(page.recipe.data).name or page.recipe.data, folder=shlex.quote(page.directory), spread=spread,
         fields=[(f.name, getattr(page.recipe, f.name)) for f in dataclasses.fields(page.recipe)],
     )  # fmt: skip
-    return unicode(text)
+    return printable(text)
 
 
 def percent(value: float) -> str:
@@ -355,13 +356,8 @@ def duration(seconds: float) -> str:
 
 def shortened(name: str, length: int = 18) -> str:
     """The name, its middle left out where it is long."""
-    name, half = unicode(name), (length - 1) // 2
+    name, half = printable(name), (length - 1) // 2
     return name if len(name) <= length else f"{name[:half].rstrip()}…{name[-half:].lstrip()}"
-
-
-def unicode(text: str) -> str:
-    """The text with a ? for each byte of a file's name that is no Unicode: neither fonts nor UTF-8 have it."""
-    return text.encode(errors="replace").decode()
 
 
 def spread(pixels: Pixels, classes: Sequence[str]) -> str:

@@ -6,11 +6,14 @@ import itertools
 import json
 import pickle
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
 import torch
+from filelock import FileLock, Timeout
 
 from convatlas.data.pixels import Splits
 from convatlas.errors import InputError
@@ -99,6 +102,21 @@ class Run:
         with path.open(newline="", encoding="utf-8") as file:
             return [{k: int(v) if k == "epoch" else float(v) for k, v in row.items()} for row in csv.DictReader(file)]
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """As long as a process trains in the folder. Raises InputError where another one does."""
+        folder = self.directory / "state"
+        folder.mkdir(exist_ok=True)
+        try:
+            with FileLock(folder / "lock", blocking=False):
+                yield
+        except Timeout as error:
+            raise InputError(
+                f"{self.directory} is being trained by another process; wait until it has ended"
+            ) from error
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"interrupted; go on with convatlas resume {self.directory}") from None
+
     def write_results(self, results: dict[str, Any]) -> None:
         """Write `results.json`."""
         write_text(self.directory / "results.json", json.dumps(results, indent=2, ensure_ascii=False) + "\n")
@@ -125,7 +143,6 @@ class Run:
     def save_state(self, state: State) -> None:
         """Keep a checkpoint of what is needed to go on after the last of its epochs, and the one before it."""
         folder = self.directory / "state"
-        folder.mkdir(exist_ok=True)
         content = io.BytesIO()
         torch.save(state, content)  # to memory: on a full disk, torch's own writer fails in ways that cannot be told
         with writing(folder / f"epoch-{len(state['rows']):05d}.pt") as path:

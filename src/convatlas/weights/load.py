@@ -14,6 +14,7 @@ from convatlas.errors import InputError
 from convatlas.network import Network
 from convatlas.registry import ENTRIES
 from convatlas.weights.names import to_ours
+from convatlas.wording import shown
 
 Source = str | os.PathLike[str] | Mapping[str, Tensor]
 
@@ -46,7 +47,7 @@ def load_weights(network: Network, source: Source) -> Network:
         if k in state and state[k].shape != ours[k].shape
     ]
     faults = [
-        f"{what}: {some(keys)}"
+        f"{what}: {shown(keys, 5)}"
         for what, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", shaped))
         if keys
     ]
@@ -144,12 +145,6 @@ def unwrapped(state: Any, label: str) -> dict[str, Tensor]:
 def shape(tensor: Tensor) -> str:
     """`64×3×7×7`."""
     return "×".join(map(str, tensor.shape)) or "a scalar"
-
-
-def some(words: list[str], count: int = 5) -> str:
-    """The first few of `words`, and how many more there are."""
-    more = len(words) - count
-    return ", ".join(words[:count]) + (f" and {more} more" if more > 0 else "")
 
 
 def first_line(error: Exception) -> str:

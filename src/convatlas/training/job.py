@@ -1,0 +1,132 @@
+"""What is looked at before a run starts: all that can be refused is refused here, before anything is written."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from convatlas.data import Preparation, Splits, load_splits, open_source
+from convatlas.data.chance import seed_torch
+from convatlas.data.source import Source
+from convatlas.errors import InputError
+from convatlas.layers.init import he_, xavier_
+from convatlas.models import build, model_card
+from convatlas.network import Network
+from convatlas.training import machine as machines
+from convatlas.training.machine import Machine
+from convatlas.training.progress import Display
+from convatlas.training.recipe import Recipe
+from convatlas.training.recipes import own_epochs
+from convatlas.weights.bundle import Bundle
+from convatlas.wording import shown, some
+
+FEW = 50
+"""Images of which a share says little: one of them is two per cent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A run before it starts: everything that can be refused has been looked at."""
+
+    recipe: Recipe
+    """With nothing left open."""
+    splits: Splits
+    bundle: Bundle
+    network: Network
+    machine: Machine
+
+
+def prepare(recipe: Recipe, display: Display) -> Job:
+    """Read the data, build the network, choose for the machine, and fill in what the recipe leaves open."""
+    card = model_card(recipe.model)
+    machine = machines.choose(recipe)
+    channels, height, width = card.input_size
+    side = (recipe.size, recipe.size) if recipe.size else (height, width)
+    size = (recipe.in_channels or channels, *side)
+    make_network(recipe, 2, size)  # an image size or a change that the network cannot take, before the data is read
+
+    source = open_source(recipe.data, label_column=recipe.label_column)
+    with display.decoding():
+        splits = load_splits(
+            source, size=size, fit=recipe.fit, validation=recipe.validation, strict=recipe.strict,
+            on_images=display.decoded,
+        )  # fmt: skip
+    mean, std = splits.train.moments()
+    recipe = replace(
+        recipe,
+        data=whole_path(recipe.data),
+        in_channels=size[0],
+        size=size[1],
+        epochs=recipe.epochs or own_epochs(recipe.model, images=len(splits.train), batch_size=recipe.batch_size),
+        mean=over_channels(recipe.mean or mean, size[0]),
+        std=over_channels(recipe.std or std, size[0]),
+        flip=(size[0] == 3 and not source.handwriting) if recipe.flip is None else recipe.flip,
+        precision=machine.precision,
+    )
+    assert recipe.epochs is not None
+    long = len(splits.train) * recipe.epochs >= machines.COMPILED_FROM
+    machine = replace(machine, compiled=recipe.compile and long and machines.can_compile(machine.device))
+    assert recipe.mean is not None
+    assert recipe.std is not None
+    images = Preparation(size=size, fit=recipe.fit, mean=recipe.mean, std=recipe.std)
+    bundle = Bundle(model=recipe.model, changes=recipe.changes, classes=splits.classes, images=images)
+
+    seed_torch(recipe.seed, "weights")
+    network = make_network(recipe, len(splits.classes), size)
+    machines.check_memory(network, size, min(recipe.batch_size, len(splits.train)), machine.device)
+    display.say(
+        f"{recipe.model}: {sum(p.numel() for p in network.parameters()):,} parameters, "
+        f"{card.paper.authors.split(',')[0]} {card.year}"
+    )
+    display.say(f"{source.name}: {source.layout}; {described(splits)}")
+    say_doubts(source, splits, display)
+    display.say(str(machine))
+    return Job(recipe=recipe, splits=splits, bundle=bundle, network=network, machine=machine)
+
+
+def described(splits: Splits) -> str:
+    """The parts and their sizes in one line."""
+    test = f", {len(splits.test):,} to test" if splits.test is not None else ", none to test"
+    return (
+        f"{len(splits.classes)} classes; {len(splits.train):,} images to train, {len(splits.val):,} to validate{test} "
+        f"({splits.how})"
+    )
+
+
+def say_doubts(source: Source, splits: Splits, display: Display) -> None:
+    """Say what a user would want to know before the training: files passed over, and parts too small to measure on."""
+    if splits.skipped:
+        first = splits.skipped[0]
+        display.say(
+            f"passed over {some(len(splits.skipped), 'image')} that cannot be read; "
+            f"the first: {first.name} ({first.reason})"
+        )
+    if source.ignored:
+        endings = sorted({Path(name).suffix.lower() or "no ending" for name in source.ignored})
+        display.say(f"passed over {some(len(source.ignored), 'file')} that by name are no images: {shown(endings)}")
+    for part, pixels in (("validate", splits.val), ("test", splits.test)):
+        if pixels is not None and len(pixels) < FEW:
+            display.say(
+                f"only {some(len(pixels), 'image')} to {part}: one is {100 / len(pixels):.1f} % of the accuracy"
+            )
+
+
+def over_channels(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
+    """A value a channel, of which one alone stands for all."""
+    return values * channels if len(values) == 1 else values
+
+
+def whole_path(data: str) -> str:
+    """The whole path, so that a recipe repeats a run from any folder; what is no path stays as it is."""
+    path = Path(data).expanduser()
+    return str(path.resolve()) if path.exists() else data
+
+
+def make_network(recipe: Recipe, num_classes: int, size: tuple[int, int, int]) -> Network:
+    """The recipe's network with its first weights. Raises InputError where it cannot take images of `size`."""
+    network = build(recipe.model, num_classes=num_classes, in_channels=size[0], **recipe.changes)
+    try:
+        network.check_input(size)
+    except ValueError as error:
+        raise InputError(f"{error}; choose another --size") from error
+    if recipe.init != "paper":
+        {"xavier": xavier_, "he": he_}[recipe.init](network)
+    return network

@@ -223,10 +223,11 @@ def test_a_csv_table_is_read(tmp_path: Path, columns: str) -> None:
         ("file_name,label\na.png,\n", "line 2: file_name or label is empty"),
         ("file_name,label,split\na.png,x,train\nb.png,x,\n", "the split is empty in some rows"),
         ("file_name,label\n", "holds no images"),
+        ("file_name,label\na.png,caf\udce9\n", "line 2: the label is no text in UTF-8"),
     ],
 )
 def test_a_faulty_table_is_answered_with_its_line(tmp_path: Path, content: str, reason: str) -> None:
-    (tmp_path / "t.csv").write_text(content, encoding="utf-8")
+    (tmp_path / "t.csv").write_text(content, encoding="utf-8", errors="surrogateescape")
     with pytest.raises(InputError, match=reason):
         open_source(tmp_path / "t.csv")
 

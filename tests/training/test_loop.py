@@ -4,6 +4,8 @@ import csv
 import errno
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -41,13 +43,22 @@ def without_time(rows: Sequence[Row]) -> list[Row]:
     return [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second")} for row in rows]
 
 
+def wait_for(path: Path, child: "subprocess.Popen[str]") -> None:
+    """Return when the file is there, as long as the process lives."""
+    until = time.monotonic() + 120
+    while not path.exists():
+        assert time.monotonic() < until
+        assert child.poll() is None, child.stderr.read() if child.stderr else ""
+        time.sleep(0.05)
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return go(QUICK, tmp_path_factory.mktemp("runs") / "first")
 
 
 def test_a_run_folder_holds_what_the_design_says(run: Run) -> None:
-    names = {path.name for path in run.directory.iterdir()}
+    names = {path.name for path in run.directory.iterdir() if path.name != ".lock"}
     events = {name for name in names if name.startswith("events.out.tfevents")}
     assert len(events) == 1
     assert names - events == {
@@ -300,11 +311,7 @@ def test_a_signal_ends_a_run_cleanly_with_the_best_weights_kept(tmp_path: Path, 
     child = subprocess.Popen(
         [sys.executable, "-m", "convatlas", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    until = time.monotonic() + 120
-    while not (tmp_path / "run" / "metrics.csv").exists():
-        assert time.monotonic() < until
-        assert child.poll() is None, child.stderr.read() if child.stderr else ""
-        time.sleep(0.1)
+    wait_for(tmp_path / "run" / "metrics.csv", child)
     child.send_signal(number)
     out, err = child.communicate(timeout=120)
     assert child.returncode == 130, err
@@ -455,3 +462,86 @@ def test_a_run_that_has_ended_is_not_tested_again(run: Run) -> None:
     before = {path: path.stat().st_mtime_ns for path in run.directory.iterdir()}
     assert ca.resume(run.directory, quiet=True).results["status"] == "done"
     assert before == {path: path.stat().st_mtime_ns for path in run.directory.iterdir()}
+
+
+def test_a_run_that_is_being_trained_is_not_resumed_by_another_process(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "convatlas"]
+    command = [*words, "train", "--epochs", "5000", "--output", str(tmp_path / "run")]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True) as child:
+        try:
+            wait_for(tmp_path / "run" / "metrics.csv", child)
+            second = subprocess.run(
+                [*words, "resume", str(tmp_path / "run")], capture_output=True, text=True, check=False
+            )
+            assert second.returncode == 2
+            assert f"{tmp_path / 'run'} is being trained by another process" in second.stderr
+            assert child.poll() is None
+        finally:
+            child.kill()
+    with Run(tmp_path / "run").held():
+        pass  # the lock does not outlive the process that was killed
+
+
+def test_a_run_that_is_killed_while_it_is_tested_ends_when_it_is_resumed(tmp_path: Path) -> None:
+    code = (
+        "import os; from convatlas.training import loop, report; "
+        "report.write_report = lambda *_, **__: os.kill(os.getpid(), 9); from convatlas.cli import main; main()"
+    )
+    words = ["train", "--epochs", "3", "--batch-size", "256", "--output", str(tmp_path / "run")]
+    killed = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert not (tmp_path / "run" / "report.html").exists()
+    resumed = ca.resume(tmp_path / "run", quiet=True)
+    assert (tmp_path / "run" / "report.html").is_file()
+    assert equal(resumed, go(QUICK, tmp_path / "whole"))
+
+
+def test_a_second_interrupt_ends_at_once_and_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def twice(*_: object) -> Row:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError("the second one did not arrive")
+
+    monkeypatch.setattr(loop, "train_epoch", twice)
+    with pytest.raises(KeyboardInterrupt, match=f"go on with convatlas resume {tmp_path / 'run'}"):
+        go(QUICK, tmp_path / "run")
+    monkeypatch.undo()
+    assert equal(ca.resume(tmp_path / "run", quiet=True), go(QUICK, tmp_path / "whole"))
+
+
+def test_what_makes_figures_doubtful_is_said_before_the_training(
+    shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "photos"
+    shutil.copytree(shapes, data)
+    label = next(folder for folder in data.iterdir() if folder.is_dir())
+    (label / "broken.png").write_bytes(b"broken")
+    (label / "IMG_1.HEIC").write_bytes(b"heic")
+    ca.train(Recipe(model="resnet20", data=str(data), size=8, epochs=1), output=tmp_path / "run")
+    said = capsys.readouterr().err
+    assert "passed over 1 image that cannot be read; the first:" in said
+    assert "passed over 1 file that by name are no images: .heic" in said
+    assert re.search(r"only \d+ images to validate: one is \d+\.\d % of the accuracy", said)
+
+
+@pytest.mark.slow
+def test_a_compiled_run_learns_as_the_eager_one_and_repeats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not machine.can_compile("cpu"):
+        pytest.skip("there is no C++ compiler")
+    recipe = replace(QUICK, precision="32")
+    eager = go(recipe, tmp_path / "eager")
+    monkeypatch.setattr(machine, "COMPILED_FROM", 0)
+    compiled, again = (go(recipe, tmp_path / name) for name in ("compiled", "again"))
+    assert compiled.results["machine"]["chosen"].endswith("compiled")
+    assert equal(compiled, again)
+    for ours, theirs in zip(compiled.metrics, eager.metrics, strict=True):
+        assert ours["train_loss"] == pytest.approx(theirs["train_loss"], rel=1e-3)
+
+
+def test_short_runs_are_not_compiled_and_no_run_is_that_forbids_it(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "compiled" not in run.results["machine"]["chosen"]
+    monkeypatch.setattr(machine, "COMPILED_FROM", 0)
+    forbidden = go(replace(QUICK, epochs=1, compile=False), tmp_path / "run")
+    assert "compiled" not in forbidden.results["machine"]["chosen"]

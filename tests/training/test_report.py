@@ -61,19 +61,18 @@ def finished(
     preparation = Preparation(size=size, mean=(0.5,) * size[0], std=(0.25,) * size[0])
     if epochs:
         run.write_metrics(rows(epochs))
-    run.write_results(
-        {
-            "status": status, "model": "lenet", "data": "digits", "parameters": 61_706,
-            "images": {"train": images, "val": images, "test": images * test, "skipped": skipped},
-            "split": splits.how, "best_epoch": max(1, epochs - 1), "val": {"accuracy": 87.5, "error": 12.5},
-            "test": answers.scores() if test else None,
-            "note": "the best epoch was chosen on the validation images",
-            "machine": {"system": "Linux", "processor": "one"}, "versions": {"python": "3.11", "convatlas": "0.1.0"},
-        }
-    )  # fmt: skip
+    results = {
+        "status": status, "model": "lenet", "data": "digits", "parameters": 61_706,
+        "images": {"train": images, "val": images, "test": images * test, "skipped": skipped},
+        "split": splits.how, "best_epoch": max(1, epochs - 1), "val": {"accuracy": 87.5, "error": 12.5},
+        "test": answers.scores() if test else None,
+        "note": "the best epoch was chosen on the validation images",
+        "machine": {"system": "Linux", "processor": "one"}, "versions": {"python": "3.11", "convatlas": "0.1.0"},
+    }  # fmt: skip
     bundle = Bundle(model="lenet", classes=classes, images=preparation)
     shown = splits.test if splits.test is not None else splits.val
-    return run, {"recipe": recipe, "bundle": bundle, "splits": splits, "pixels": shown, "answers": answers}
+    return run, {"recipe": recipe, "bundle": bundle, "splits": splits, "results": results, "pixels": shown,
+                 "answers": answers}  # fmt: skip
 
 
 def page(folder: Path, **how: Any) -> str:

@@ -38,7 +38,7 @@ DISK = {
     errno.EPERM: "it may not be written or read",
     errno.ENOTDIR: "a part of the path is a file",
     errno.EEXIST: "a part of the path is a file",
-    errno.ENOENT: "it is not there",
+    errno.ENOENT: "it is not there, and cannot be made",
     errno.ENAMETOOLONG: "its name is too long",
 }
 """What goes wrong with files and is no fault of ours, in words."""

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from convatlas.cli.words import Device, complain, parse, print_json, scored
 from convatlas.errors import InputError
@@ -27,27 +27,27 @@ class EvaluateOptions:
     the part that was kept for the test if the network was trained on it.
     """
 
-    run: Positional[str | None] = None
+    run: Annotated[Positional[str | None], arg(metavar="[RUN]")] = None
     """The folder of a run, or org/name on the Hub. Left out with --model and --weights."""
-    data: str | None = None
+    data: Annotated[str | None, arg(metavar="DATA")] = None
     """As for train; if not given, what the run was trained on."""
-    model: str | None = None
+    model: Annotated[str | None, arg(metavar="MODEL")] = None
     """For weights from elsewhere: the network that they are for."""
-    weights: str | None = None
+    weights: Annotated[str | None, arg(metavar="FILE")] = None
     """For weights from elsewhere: a file of safetensors or torch.save, or org/name on the Hub."""
-    mean: tuple[float, ...] | None = None
+    mean: Annotated[tuple[float, ...] | None, arg(metavar="FLOAT …")] = None
     """For weights from elsewhere: what is subtracted from pixels of 0…1, a value a channel."""
-    std: tuple[float, ...] | None = None
+    std: Annotated[tuple[float, ...] | None, arg(metavar="FLOAT …")] = None
     """For weights from elsewhere: what is divided by after that, a value a channel."""
-    changes: dict[str, bool | int | float | str] = field(default_factory=dict)
+    changes: Annotated[dict[str, bool | int | float | str], arg(metavar="NAME VALUE …")] = field(default_factory=dict)
     """For weights from elsewhere: changes of the network's spec, such as: shortcut B."""
-    in_channels: Literal[1, 3] | None = None
+    in_channels: Annotated[Literal[1, 3] | None, arg(metavar="{1,3}")] = None
     """For weights from elsewhere: 1 for grey images, 3 for colour; if not given, as the network has it."""
-    size: int | None = None
+    size: Annotated[int | None, arg(metavar="INT")] = None
     """For weights from elsewhere: the height and width of the images; if not given, as the network has it."""
-    fit: Literal["crop", "pad", "stretch"] | None = None
+    fit: Annotated[Literal["crop", "pad", "stretch"] | None, arg(metavar="{crop,pad,stretch}")] = None
     """How an image is brought to the network's size; if not given, as in training, or else crop."""
-    label_column: str | None = None
+    label_column: Annotated[str | None, arg(metavar="COLUMN")] = None
     """The column of the labels, where a data set has several."""
     strict: bool = False
     """Refuse images that cannot be read, instead of passing over them."""

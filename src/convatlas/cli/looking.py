@@ -1,8 +1,9 @@
 """`convatlas data` and `convatlas models`: what there is."""
 
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from convatlas.cli.words import parse, print_json
 from convatlas.errors import InputError
@@ -13,7 +14,7 @@ from convatlas.wording import nearest
 class DataOptions:
     """Look at a data set before it is trained on: classes, sizes, kinds, damage and duplicates."""
 
-    data: Positional[str]
+    data: Annotated[Positional[str], arg(metavar="DATA")]
     """As for train: digits, a name of the Hub, or a path."""
     label_column: str | None = None
     """The column of the labels, where a data set has several."""
@@ -79,13 +80,19 @@ def models(words: list[str]) -> int:
         )  # fmt: skip
         return 0
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for head in ("model", "year", "images", "parameters", "error", "paper"):
-        table.add_column(head, justify="right" if head in ("parameters", "error") else "left", no_wrap=head != "paper")
-    for card in cards:
-        error = card.published.get("top1_error")
-        table.add_row(
-            card.name, str(card.year), "×".join(map(str, card.input_size)), f"{parameters[card.name]:,}",
-            f"{error} %" if error else "", f"{card.paper.authors.split(',')[0]}, {card.paper.title}",
-        )  # fmt: skip
+    rows = [
+        (c.name, str(c.year), "×".join(map(str, c.input_size)), f"{parameters[c.name]:,}",
+         f"{c.published['top1_error']} %" if "top1_error" in c.published else "",
+         f"{c.paper.authors.split(',')[0]}, {c.paper.title}")
+        for c in cards
+    ]  # fmt: skip
+    heads = ("model", "year", "images", "parameters", "error", "paper")
+    for head, column in zip(heads, zip(*rows, strict=True), strict=True):
+        # A narrow terminal cuts the titles of the papers, and nothing else.
+        width = 0 if head == "paper" else max(map(len, column))
+        justify: Literal["left", "right"] = "right" if head in ("parameters", "error") else "left"
+        table.add_column(head, justify=justify, min_width=width, no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
     Console(highlight=False).print(table)
     return 0

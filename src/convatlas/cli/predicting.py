@@ -5,9 +5,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from convatlas.cli.words import Device, complain, parse, print_json
 from convatlas.errors import InputError
@@ -17,9 +17,9 @@ from convatlas.errors import InputError
 class PredictOptions:
     """Say what pictures show, by a trained network's opinion."""
 
-    run: Positional[str]
+    run: Annotated[Positional[str], arg(metavar="RUN")]
     """The folder of a run, or org/name on the Hub."""
-    pictures: Positional[tuple[Path, ...]]
+    pictures: Annotated[Positional[tuple[Path, ...]], arg(metavar="PICTURE")]
     """Files, and folders of files."""
     top: int = 3
     """How many classes to name for each picture, the likeliest first."""
@@ -75,6 +75,8 @@ def pictures(paths: Sequence[Path]) -> Iterator[Path]:
     """The files, and the images in the folders. Raises InputError where there are none."""
     from convatlas.data.folders import is_image, walk
 
+    if not paths:
+        raise InputError("predict needs pictures too: files, or folders of files")
     for path in paths:
         if path.is_dir():
             inside = [file for file in walk(path) if is_image(file)]

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from tyro.conf import OmitArgPrefixes, Positional
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from convatlas.cli.words import complain, parse, print_json, scored
 from convatlas.training.recipe import Recipe
@@ -18,9 +18,9 @@ class TrainOptions:
     """Train a network on images. What is not given is as the network's own recipe says."""
 
     training: OmitArgPrefixes[Recipe] = field(default_factory=Recipe)
-    recipe: Path | None = None
+    recipe: Annotated[Path | None, arg(metavar="FILE")] = None
     """A YAML file with a recipe, such as the recipe.yaml of a run; options given here win over it."""
-    output: Path | None = None
+    output: Annotated[Path | None, arg(metavar="FOLDER")] = None
     """The folder of the run; if not given, a new one under runs/."""
     json: bool = False
     """Print the results as JSON."""
@@ -45,7 +45,7 @@ def train(words: list[str]) -> int:
 class ResumeOptions:
     """Go on with a run that was interrupted, to the same weights as if it had not been."""
 
-    run: Positional[Path]
+    run: Annotated[Positional[Path], arg(metavar="RUN")]
     """The folder of the run."""
     json: bool = False
     """Print the results as JSON."""

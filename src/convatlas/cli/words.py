@@ -1,15 +1,19 @@
 """What the verbs share: reading the words of a command line, and saying things."""
 
 import contextlib
+import dataclasses
 import io
 import json
+import re
 import sys
+import typing
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
 import tyro
 
 from convatlas.errors import InputError
+from convatlas.wording import nearest
 
 Options = TypeVar("Options")
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -17,6 +21,8 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 
 def parse(kind: type[Options], verb: str, words: list[str], *, default: Options | None = None) -> Options:
     """The verb's options. Raises InputError with one sentence, which names what could not be understood."""
+    if words.count("--changes") > 1:
+        raise InputError("--changes is there twice; give all changes after one: --changes activation relu pool max")
     said = io.StringIO()
     wants_help = any(word in ("-h", "--help") for word in words)
     try:
@@ -27,17 +33,44 @@ def parse(kind: type[Options], verb: str, words: list[str], *, default: Options 
     except SystemExit as error:
         if not error.code:
             raise
-        raise InputError(f"{complaint(said.getvalue())}; see convatlas {verb} --help") from None
+        known = [f"--{name.replace('_', '-')}" for name in names(kind)]
+        raise InputError(f"{complaint(said.getvalue(), known)}; see convatlas {verb} --help") from None
 
 
-def complaint(box: str) -> str:
-    """What tyro's box of an error says above its first rule, in one line."""
+def names(kind: type) -> list[str]:
+    """The fields of a dataclass, and of those which are dataclasses themselves."""
+    found = []
+    for name, type_ in typing.get_type_hints(kind).items():
+        found += names(type_) if isinstance(type_, type) and dataclasses.is_dataclass(type_) else [name]
+    return found
+
+
+SAYINGS = (
+    # what tyro says                                                 what we say
+    (r"Missing from convatlas (\w+): (\w+) (.*?)\.? \(required\)",   r"\1 needs \2: \3"),
+    (r"Missing value for argument '(\S+)'.*",                        r"\1 needs a value"),
+    (r"Error parsing (\S+): no type matching (.+) could.*\['(.*)'\]", r"\1 takes \2, and not '\3'"),
+    (r"Error parsing (\S+): Failed to parse key-value pairs!",       r"\1 takes names and values in pairs"),
+    (r"\{None\}\||\{(?=\[)|(?<=\])\}",                               r""),
+)  # fmt: skip
+
+
+def complaint(box: str, known: list[str]) -> str:
+    """What tyro's box of an error says above its first rule, in one line; `known` are the verb's options."""
     from rich.text import Text
 
     lines = [Text.from_ansi(line).plain.strip("│ ") for line in box.splitlines()]
     body = [line for line in lines if not line.startswith("╭")]
     end = next((i for i, line in enumerate(body) if set(line) <= set("─╰╯")), len(body))
-    return " ".join(body[:end]).rstrip(". ")
+    said = " ".join(body[:end]).rstrip(". ")
+    if found := re.fullmatch(r"Unrecognized options: ([^\s,]+).*", said):
+        word = found[1]
+        return f"there is no option {word} (nearest: {nearest(word, known)})" if word[0] == "-" else (
+            f"there is no place for {word!r}: every value but the first follows the name of its option"
+        )  # fmt: skip
+    for theirs, ours in SAYINGS:
+        said = re.sub(theirs, ours, said)
+    return said
 
 
 def complain(message: object, status: int) -> int:

@@ -70,6 +70,8 @@ def from_csv(path: Path) -> Source:
                 if not row["file_name"] or not row["label"]:
                     raise InputError(f"{path}, line {reader.line_num}: file_name or label is empty")
                 images, labels, names = parts.setdefault(known[split], ([], [], []))
+                if not row["label"].isprintable():  # as bytes that are no UTF-8 are
+                    raise InputError(f"{path}, line {reader.line_num}: the label is no text in UTF-8; save it as such")
                 images.append((path.parent / row["file_name"]).absolute())
                 labels.append(row["label"].strip())
                 names.append(str(images[-1]))

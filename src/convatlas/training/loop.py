@@ -274,8 +274,10 @@ def finish(job: Job, run: Run, best: Row, *, interrupted: bool, display: Display
         pixels, answers = job.splits.test, evaluate(network, job.splits.test, job.bundle.images, device=device)
         results["test"] = answers.scores()
         results["note"] += ", and the test images were read once, at the end, in float32"
-    run.write_results(results)
-    write_report(run, recipe=job.recipe, bundle=job.bundle, splits=job.splits, pixels=pixels, answers=answers)
+    write_report(
+        run, recipe=job.recipe, bundle=job.bundle, splits=job.splits, results=results, pixels=pixels, answers=answers
+    )  # fmt: skip
+    run.write_results(results)  # last: a run that has them has ended
     display.say(f"report: {run.directory / 'report.html'}")
     return run
 

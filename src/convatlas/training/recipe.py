@@ -19,6 +19,9 @@ from convatlas.training.recipes import own
 from convatlas.wording import nearest
 
 Value = bool | int | float | str
+# As the field's type says, and in the help without the word None:
+Whole = Annotated[int | None, tyro.conf.arg(metavar="INT")]
+Several = Annotated[tuple[float, ...] | None, tyro.conf.arg(metavar="FLOAT …")]
 
 
 def _own() -> Any:
@@ -30,34 +33,36 @@ def _own() -> Any:
 class Recipe:
     """One training run, whole. What is not given here is the model's own recipe."""
 
-    model: Annotated[str, tyro.conf.Positional] = "lenet"
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="[MODEL]")] = "lenet"
     """The network to train; `convatlas models` lists them."""
     data: str = "digits"
     """digits, mnist, fashion_mnist, cifar10, cifar100, imagenet, org/name on the Hub, or a path: a folder
     with a folder of images for each class, IDX or CIFAR files, Parquet, a saved data set, a CSV table."""
-    label_column: str | None = None
+    label_column: Annotated[str | None, tyro.conf.arg(metavar="COLUMN")] = None
     """The column of the labels, where a data set has several."""
     strict: bool = False
     """Refuse images that cannot be read, instead of passing over them."""
     validation: float = 0.1
     """The share of the training images on which the best epoch is chosen."""
 
-    changes: dict[str, Value] = field(default_factory=dict, hash=False)
+    changes: Annotated[dict[str, Value], tyro.conf.arg(metavar="NAME VALUE …")] = field(
+        default_factory=dict, hash=False
+    )
     """Changes of the network's spec, such as: shortcut B."""
-    in_channels: int | None = None
+    in_channels: Whole = None
     """1 for grey images, 3 for colour; as the network has it where it is not given."""
-    size: int | None = None
+    size: Whole = None
     """The height and width that images are brought to, for networks that take any."""
     fit: Literal["crop", "pad", "stretch"] = _own()
     """How an image is brought to that size."""
-    mean: tuple[float, ...] | None = None
+    mean: Several = None
     """Subtracted from pixels of 0…1, a value a channel; as measured on the training images if not given."""
-    std: tuple[float, ...] | None = None
+    std: Several = None
     """Divided by after that; as measured on the training images if not given."""
     init: Literal["paper", "xavier", "he"] = "paper"
     """How weights begin: as the network's paper says, Xavier (Glorot), or He."""
 
-    epochs: int | None = None
+    epochs: Whole = None
     """Passes over the training images; if not given, the model's own number, and up to ten times
     as many where the images are few."""
     batch_size: int = _own()
@@ -90,7 +95,7 @@ class Recipe:
     clip: float = _own()
     """The largest norm that the gradient may have; 0: any."""
 
-    flip: bool | None = None
+    flip: Annotated[bool | None, tyro.conf.arg(metavar="{True,False}")] = None
     """Mirror images with probability 1/2; if not given, colour images are and grey ones (handwriting) are not."""
     crop: int = _own()
     """Pad with this many pixels, and crop at random."""

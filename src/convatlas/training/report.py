@@ -147,13 +147,33 @@ class Page:
         return sorted((score for score in self.scores if score.total), key=lambda score: score.recall)[:NUMBERED]
 
 
-def write_report(run: Run, *, recipe: Recipe, bundle: Bundle, splits: Splits, pixels: Pixels, answers: Answers) -> None:
+def write_report(
+    run: Run,
+    *,
+    recipe: Recipe,
+    bundle: Bundle,
+    splits: Splits,
+    results: Mapping[str, Any],
+    pixels: Pixels,
+    answers: Answers,
+) -> None:
     """Write `report.html` into the run's folder; `answers` are the network's to `pixels`, in order."""
-    page = survey(run, recipe=recipe, bundle=bundle, splits=splits, pixels=pixels, answers=answers)
+    page = survey(
+        run, recipe=recipe, bundle=bundle, splits=splits, results=results, pixels=pixels, answers=answers
+    )  # fmt: skip
     write_text(run.directory / "report.html", render(page))
 
 
-def survey(run: Run, *, recipe: Recipe, bundle: Bundle, splits: Splits, pixels: Pixels, answers: Answers) -> Page:
+def survey(
+    run: Run,
+    *,
+    recipe: Recipe,
+    bundle: Bundle,
+    splits: Splits,
+    results: Mapping[str, Any],
+    pixels: Pixels,
+    answers: Answers,
+) -> Page:
     """What there is to say of a run."""
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
@@ -162,7 +182,6 @@ def survey(run: Run, *, recipe: Recipe, bundle: Bundle, splits: Splits, pixels: 
     counts = confusion_matrix(true, said, labels=numbers)
     precision, recall, _, total = precision_recall_fscore_support(true, said, labels=numbers, zero_division=np.nan)
     columns = (counts.diagonal().tolist(), total.tolist(), (100 * recall).tolist(), (100 * precision).tolist())
-    results = run.results
     rows: list[Row] = []
     with suppress(FileNotFoundError):  # the first epoch was interrupted
         rows = run.metrics

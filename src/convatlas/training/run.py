@@ -57,7 +57,8 @@ class Run:
             folder = Path(output).expanduser()
             folder.mkdir(parents=True, exist_ok=True)
             return cls(folder)
-        data = re.sub(r"[^\w.-]+", "-", Path(recipe.data).name or recipe.data)
+        path = Path(recipe.data)
+        data = re.sub(r"[^\w.-]+", "-", (path.stem if path.is_file() else path.name) or recipe.data)
         for number in itertools.count(1):
             folder = Path("runs") / f"{recipe.model}-{data}-{number}"
             try:
@@ -105,10 +106,8 @@ class Run:
     @contextmanager
     def held(self) -> Iterator[None]:
         """As long as a process trains in the folder. Raises InputError where another one does."""
-        folder = self.directory / "state"
-        folder.mkdir(exist_ok=True)
         try:
-            with FileLock(folder / "lock", blocking=False):
+            with FileLock(self.directory / ".lock", blocking=False):
                 yield
         except Timeout as error:
             raise InputError(
@@ -143,6 +142,7 @@ class Run:
     def save_state(self, state: State) -> None:
         """Keep a checkpoint of what is needed to go on after the last of its epochs, and the one before it."""
         folder = self.directory / "state"
+        folder.mkdir(exist_ok=True)
         content = io.BytesIO()
         torch.save(state, content)  # to memory: on a full disk, torch's own writer fails in ways that cannot be told
         with writing(folder / f"epoch-{len(state['rows']):05d}.pt") as path:

@@ -1,16 +1,28 @@
 """`Network`: a chain of named stages, and the walk through them."""
 
-from collections.abc import Iterator
-from typing import Any, ClassVar
+import copy
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, NamedTuple
 
+import torch
 from torch import Tensor, nn
+
+
+class Level(NamedTuple):
+    """A level of a pyramid: the last stage whose maps have this size."""
+
+    stage: str
+    channels: int
+    stride: int
+    """How many pixels of the image one of its units stands for, in each direction."""
 
 
 class Network(nn.Module):
     """A classifier that is a chain: its children, in the order of their registration, are its stages.
 
     The stages carry the paper's names; the last is the classifier. A subclass builds its stages and says
-    what it can take; everything else about a network is read off that chain.
+    what it can take; everything else about a network is read off that chain. A child called `auxiliary` is no
+    stage: it holds classifiers that hang on the stages they are named after, and help in training alone.
     """
 
     fixed_size: ClassVar[bool] = False
@@ -22,15 +34,17 @@ class Network(nn.Module):
     name: str = "network"
     num_classes: int
     in_channels: int
+    auxiliary: nn.ModuleDict | None
 
     def __init__(self, *, num_classes: int, in_channels: int) -> None:
         super().__init__()
         self.num_classes = num_classes
         self.in_channels = in_channels
+        self.auxiliary = None
 
     def walk(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
         """Each stage's name and output, from the first to the classifier: the last output is the logits."""
-        for name, stage in self.named_children():
+        for name, stage in self.chain():
             x = stage(x)
             yield name, x
 
@@ -40,9 +54,40 @@ class Network(nn.Module):
         Raises ValueError for images of another shape than the network can take.
         """
         self.check_input(tuple(x.shape[1:]))
-        for stage in self.children():
+        for _, stage in self.chain():
             x = stage(x)
         return x
+
+    def heads(self, x: Tensor) -> list[Tensor]:
+        """`(N, C, H, W) -> [(N, num_classes), …]`: the logits, and after them those of each auxiliary classifier."""
+        self.check_input(tuple(x.shape[1:]))
+        auxiliary: Mapping[str, nn.Module] = {} if self.auxiliary is None else dict(self.auxiliary.items())
+        answers = []
+        for name, output in self.walk(x):
+            if name in auxiliary:
+                answers.append(auxiliary[name](output))
+        return [output, *answers]
+
+    def levels(self, size: tuple[int, int] | None = None) -> list[Level]:
+        """The pyramid that the network is as a backbone, from the finest level to the coarsest.
+
+        Found by a pass on the meta device, on images of `size` (height, width), or 224 or the least that it takes.
+        """
+        side = self.least_size if self.fixed_size else max(224, self.least_size)
+        height, width = size or (side, side)
+        meta = copy.deepcopy(self).to("meta").eval()
+        found: dict[int, Level] = {}
+        for name, output in meta.walk(torch.empty(1, self.in_channels, height, width, device="meta")):
+            if output.ndim == 4 and output.shape[2] > 1:
+                stride = round(height / output.shape[2])
+                found[stride] = Level(name, output.shape[1], stride)
+        return list(found.values())
+
+    def pyramid(self, x: Tensor) -> dict[str, Tensor]:
+        """The outputs of the stages that `levels` names: `(N, channels, H/stride, W/stride)` each."""
+        self.check_input(tuple(x.shape[1:]))
+        wanted = {level.stage for level in self.levels((x.shape[2], x.shape[3]))}
+        return {name: output for name, output in self.walk(x) if name in wanted}
 
     def check_input(self, shape: tuple[int, ...]) -> None:
         """Raise ValueError where images of `shape` (C, H, W) do not fit the network."""
@@ -63,10 +108,14 @@ class Network(nn.Module):
                 f"and got {size[0]}×{size[1]}"
             )
 
+    def chain(self) -> Iterator[tuple[str, nn.Module]]:
+        """The stages under their names, in order."""
+        return ((name, stage) for name, stage in self.named_children() if name != "auxiliary")
+
     @property
     def stages(self) -> tuple[str, ...]:
         """The names of the stages, in order."""
-        return tuple(name for name, _ in self.named_children())
+        return tuple(name for name, _ in self.chain())
 
     def initialize(self) -> None:
         """Draw the weights as the paper does, from torch's global generator."""

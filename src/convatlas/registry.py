@@ -61,9 +61,9 @@ def register(
     input_size: tuple[int, int, int],
     num_classes: int,
     published: Mapping[str, Mapping[str, str | float]] | None = None,
-    deviations: tuple[str, ...] = (),
+    deviations: tuple[str, ...] | Mapping[str, tuple[str, ...]] = (),
 ) -> None:
-    """Enter a paper's table: a name and a spec for each of its rows."""
+    """Enter a paper's table: a name and a spec for each of its rows. Deviations are of all rows, or by name."""
     for name, spec in variants.items():
         assert name not in ENTRIES, f"{name} is registered twice"
         card = Card(
@@ -77,9 +77,40 @@ def register(
             fixed_size=network.fixed_size,
             spec=spec,
             published=(published or {}).get(name, {}),
-            deviations=deviations,
+            deviations=deviations.get(name, ()) if isinstance(deviations, Mapping) else deviations,
         )
         ENTRIES[name] = Entry(card, network)
+
+
+def derive(
+    variants: Mapping[str, tuple[str, Mapping[str, Any]]],
+    *,
+    family: str,
+    paper: str,
+    table: str,
+    published: Mapping[str, Mapping[str, str | float]] | None = None,
+    deviations: tuple[str, ...] | Mapping[str, tuple[str, ...]] = (),
+) -> None:
+    """Enter networks that a paper makes of another's: a name, the base, and the changes of the base's spec.
+
+    So a paper that adds to an older network has a table of its own and no copy of that network. The base's
+    deviations stay with it.
+    """
+    for name, (base, changes) in variants.items():
+        assert name not in ENTRIES, f"{name} is registered twice"
+        entry = find(base)
+        card = dataclasses.replace(
+            entry.card,
+            name=name,
+            family=family,
+            paper=PAPERS[paper],
+            table=table,
+            spec=change(entry.card, changes),
+            published=(published or {}).get(name, {}),
+            deviations=entry.card.deviations
+            + (deviations.get(name, ()) if isinstance(deviations, Mapping) else deviations),
+        )
+        ENTRIES[name] = Entry(card, entry.network)
 
 
 def check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:

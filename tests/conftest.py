@@ -31,6 +31,15 @@ def shared_weights(shared_data: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def shared_peers(shared_data: Path) -> Path:
+    """The folder of what torchvision's and timm's networks answer, beside the data."""
+    folder = shared_data.parent / "peers"
+    if not folder.is_dir():
+        pytest.skip(f"peers' answers are not in {folder}")
+    return folder
+
+
 class Said(NamedTuple):
     """What a command line did."""
 

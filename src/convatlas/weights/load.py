@@ -12,7 +12,6 @@ from torch import Tensor
 
 from convatlas.errors import InputError
 from convatlas.network import Network
-from convatlas.registry import ENTRIES
 from convatlas.weights.names import to_ours
 from convatlas.wording import shown
 
@@ -35,8 +34,7 @@ def load_weights(network: Network, source: Source) -> Network:
     shape; the message names them. Counters of batches, which old files lack, may be missing.
     """
     label = "the given mapping" if isinstance(source, Mapping) else str(source)
-    entry = ENTRIES.get(network.name)
-    state = to_ours(read_state(source), entry.card.family if entry else "")
+    state = to_ours(read_state(source), network)
     ours = network.state_dict()
 
     missing = [k for k in ours if k not in state and not k.endswith("num_batches_tracked")]

@@ -6,22 +6,32 @@ A layout is a list of substitutions on a key. It is recognised by a key that onl
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from torch import Tensor
 
+from convatlas.network import Network
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """Another library's names for a family of ours."""
+    """Another library's names for networks of ours."""
 
-    family: str
+    source: str
+    """Whose names they are, in words."""
+    models: tuple[str, ...]
+    """Patterns of our names, of the forms that these weights belong to."""
     mark: str
     """A key that only this layout has."""
     rules: tuple[tuple[str, str], ...]
-    """(pattern, replacement), tried in order; the first that matches a key renames it."""
+    """(pattern, replacement), tried in order; the first that matches renames a key, or drops it where nothing is left."""
+
+    def renamed(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The state under our names; keys that no rule knows keep theirs."""
+        return {ours: value for key, value in state.items() if (ours := self.rename(key))}
 
     def rename(self, key: str) -> str:
-        """Our name for `key`, or `key` where no rule knows it."""
+        """Our name for `key`."""
         for pattern, replacement in self.rules:
             renamed, count = re.subn(pattern, replacement, key)
             if count:
@@ -32,7 +42,8 @@ class Layout:
 LAYOUTS = (
     # github.com/akamaster/pytorch_resnet_cifar10, and the many that follow its names
     Layout(
-        family="ResNet-CIFAR",
+        source="the well-known CIFAR ResNets",
+        models=("resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "resnet1202"),
         mark="linear.weight",
         rules=(
             (r"^conv1\.", "conv1.conv."),
@@ -50,9 +61,10 @@ LAYOUTS = (
 )
 
 
-def to_ours(state: Mapping[str, Tensor], family: str) -> dict[str, Tensor]:
-    """The state under our names: renamed by the layout of `family` that it is in, or as it is."""
-    for layout in LAYOUTS:
-        if layout.family == family and layout.mark in state:
-            return {layout.rename(key): value for key, value in state.items()}
+def to_ours(state: Mapping[str, Tensor], network: Network) -> dict[str, Tensor]:
+    """The state under our names: renamed by the layout that it is in, or as it is."""
+    marked = [layout for layout in LAYOUTS if layout.mark in state]
+    for layout in marked:
+        if any(fnmatchcase(network.name, pattern) for pattern in layout.models):
+            return layout.renamed(state)
     return dict(state)

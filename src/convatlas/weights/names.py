@@ -24,7 +24,7 @@ class Layout:
     mark: str
     """A key that only this layout has."""
     rules: tuple[tuple[str, str], ...]
-    """(pattern, replacement), tried in order; the first that matches renames a key, or drops it where nothing is left."""
+    """(pattern, replacement), in order: the first that matches renames a key; where nothing is left, drops it."""
 
     def renamed(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The state under our names; keys that no rule knows keep theirs."""

@@ -32,8 +32,8 @@ from torch.utils.data import DataLoader, Dataset
 
 import convatlas as ca
 from convatlas.data import load_splits, open_source
+from convatlas.devices import processor
 from convatlas.training import machine as machines
-from convatlas.training.machine import processor
 from convatlas.training.recipes import own
 
 TARGET = 2.5

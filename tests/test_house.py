@@ -18,6 +18,7 @@ ROWS = (
     ("models",),
     ("registry",),
     ("network", "layers", "papers"),
+    ("devices",),
     ("files", "errors", "wording"),
 )
 HEIGHT = {room: -i for i, row in enumerate(ROWS) for room in row}

@@ -73,8 +73,8 @@ def evaluate(words: list[str]) -> int:
     trained = from_elsewhere(options) if options.run is None else from_run(options, options.run)
 
     from convatlas.data import load_part
+    from convatlas.devices import find_device
     from convatlas.training.evaluation import evaluate
-    from convatlas.training.machine import find_device
     from convatlas.training.progress import Display
 
     images = replace(trained.bundle.images, fit=options.fit) if options.fit else trained.bundle.images

@@ -42,7 +42,7 @@ def predict(words: list[str]) -> int:
 
     from convatlas.data.images import UnreadableImageError
     from convatlas.deploy.classifier import load
-    from convatlas.training.machine import find_device
+    from convatlas.devices import find_device
 
     classifier = load(options.run, device=find_device(options.device))
     answers = zip(paths, classifier.stream(paths, top=options.top), strict=True)

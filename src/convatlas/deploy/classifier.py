@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from convatlas.data.images import Raw, UnreadableImageError
+from convatlas.devices import exact
 from convatlas.network import Network
 from convatlas.weights.bundle import Bundle, load_trained
 
@@ -99,7 +100,7 @@ class Classifier:
     def _probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """`uint8 (N, C, H, W) -> float32 (N, K)`."""
         images = self.bundle.images.normalize(torch.from_numpy(pixels).to(self.device))
-        with torch.backends.cudnn.flags(allow_tf32=False):  # which would round to ten bits on a GPU
+        with exact():
             logits = self.network(images.contiguous(memory_format=torch.channels_last))
         probabilities: NDArray[np.float32] = logits.float().softmax(1).cpu().numpy()
         return probabilities

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from convatlas.data.batches import Batch, in_order
 from convatlas.data.images import Preparation
 from convatlas.data.pixels import Pixels
-from convatlas.training.machine import exact
+from convatlas.devices import exact
 
 PIXELS = 500 * 32 * 32
 """How many pixels are put through a network at once."""

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from convatlas.data.batches import Augmentation, Batches, in_order
 from convatlas.data.chance import seed_torch
+from convatlas.devices import exact
 from convatlas.errors import InputError, WorkError
 from convatlas.training import machine as machines
 from convatlas.training.evaluation import answer, batch_of, evaluate
@@ -89,7 +90,7 @@ def alone() -> Iterator[None]:
     """One training at a time in a process: they share torch's generator, which is put back, and Accelerate's state."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError("training on several processes is not there yet; start one")
-    with TRAINING, torch.random.fork_rng(devices=range(torch.cuda.device_count())), machines.exact():
+    with TRAINING, torch.random.fork_rng(devices=range(torch.cuda.device_count())), exact():
         try:
             yield
         finally:

@@ -19,6 +19,7 @@ import psutil
 import torch
 from torch import nn
 
+from convatlas.devices import find_device, processor
 from convatlas.errors import InputError
 from convatlas.training.recipe import Recipe
 from convatlas.wording import some
@@ -61,15 +62,6 @@ def choose(recipe: Recipe) -> Machine:
     )  # fmt: skip
 
 
-def find_device(asked: str) -> str:
-    """The device that is asked for, or with "auto" the best there is. Raises InputError for a missing one."""
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    device = asked if asked != "auto" else next(name for name in there if there[name])
-    if not there.get(device):
-        raise InputError(f"there is no {device} on this machine; leave out --device {device}")
-    return device
-
-
 def fast_bf16(device: str) -> bool:
     """Whether the device multiplies in bf16 faster than in float32: AMX or AVX-512-BF16, or a GPU since Ampere."""
     if device == "cuda":
@@ -86,17 +78,6 @@ def can_compile(device: str) -> bool:
         return find_spec("triton") is not None
     compilers = (os.environ.get("CXX", "c++"), "g++", "clang++")
     return any(map(shutil.which, compilers)) and Path(sysconfig.get_paths()["include"], "Python.h").is_file()
-
-
-def processor(device: str) -> str:
-    """The processor's name."""
-    if device == "cuda":
-        return torch.cuda.get_device_name()
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def versions() -> dict[str, str]:
@@ -143,13 +124,6 @@ def free_memory(device: str) -> int:
         return int(psutil.virtual_memory().available)
     held = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
     return int(torch.cuda.mem_get_info()[0] + held)
-
-
-@contextmanager
-def exact() -> Iterator[None]:
-    """The same numbers each time, and all their bits, on a GPU too: no choice by timing, no TF32."""
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-        yield
 
 
 @contextmanager

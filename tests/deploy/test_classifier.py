@@ -60,3 +60,14 @@ def test_what_cannot_be_read_is_an_error_that_names_it(run: Run, tmp_path: Path)
 
 def test_no_pictures_get_no_answers(run: Run) -> None:
     assert ca.load(run.directory).predict([]) == []
+
+
+def test_what_is_saved_is_read_back_with_its_classes_and_preparation(run: Run, tmp_path: Path) -> None:
+    classifier = ca.load(run.directory)
+    classifier.save_pretrained(tmp_path / "saved")
+    assert {path.name for path in (tmp_path / "saved").iterdir()} == {"model.safetensors", "config.json", "README.md"}
+    again = ca.Classifier.from_pretrained(tmp_path / "saved")
+    assert again.bundle == classifier.bundle
+    assert repr(again) == "Classifier(lenet, 10 classes, images of 1×28×28)"
+    picture = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    assert again.predict(picture) == classifier.predict(picture)

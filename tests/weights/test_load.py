@@ -114,3 +114,54 @@ def test_what_is_no_file_of_weights_is_named(tmp_path: Path, state: dict[str, to
     (tmp_path / "folder").mkdir()
     with pytest.raises(InputError, match=r"holds no model\.safetensors"):
         read_state(tmp_path / "folder")
+
+
+def test_a_new_head_is_drawn_where_the_classes_are_others_and_said(
+    state: dict[str, torch.Tensor], caplog: pytest.LogCaptureFixture
+) -> None:
+    network = create_model("resnet20", num_classes=7)
+    drawn = network.fc.weight.clone()  # type: ignore[union-attr, operator]
+    with pytest.raises(InputError, match=r"fc.weight is 10×64 and not 7×64"):
+        load_weights(network, state)
+    load_weights(network, state, new_head=True)
+    assert torch.equal(network.fc.weight, drawn)  # type: ignore[arg-type]
+    assert torch.equal(network.state_dict()["conv1.conv.weight"], state["conv1.conv.weight"])
+    assert "a new classifier for 7 classes: fc.weight, fc.bias" in caplog.text
+    caplog.clear()
+    fitting = load_weights(create_model("resnet20"), state, new_head=True)
+    assert torch.equal(fitting.state_dict()["fc.weight"], state["fc.weight"])
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 6])
+def test_a_first_layer_for_other_channels_answers_as_before_to_images_whose_channels_are_alike(
+    state: dict[str, torch.Tensor], channels: int
+) -> None:
+    network = create_model("resnet20", in_channels=channels)
+    load_weights(network, state, adapt_input=True).eval()
+    assert network.state_dict()["conv1.conv.weight"].shape == (16, channels, 3, 3)
+    if channels in (1, 3, 6):
+        grey = torch.rand(2, 1, 32, 32)
+        before = load_weights(create_model("resnet20"), state).eval()
+        torch.testing.assert_close(network(grey.expand(-1, channels, -1, -1)), before(grey.expand(-1, 3, -1, -1)))
+
+
+def test_weights_of_another_network_are_refused_with_its_name(state: dict[str, torch.Tensor]) -> None:
+    with pytest.raises(InputError, match=r"do not fit resnet32: missing: .*; they look like those of resnet20$"):
+        load_weights(create_model("resnet32"), state)
+
+
+def test_weights_that_cannot_be_downloaded_say_what_was_sought_and_where_to_put_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise OSError("the network is unreachable")
+
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", unreachable)
+    with pytest.raises(
+        InputError, match=rf"resnet18-f37072fd.pth cannot be had .*unreachable.*; put the file into {tmp_path}"
+    ):
+        load_weights(create_model("resnet20"), "torchvision/resnet18")
+    with pytest.raises(InputError, match="torchvision has no weights 'resnet19'; the nearest: resnet1"):
+        load_weights(create_model("resnet20"), "torchvision/resnet19")

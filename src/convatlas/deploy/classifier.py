@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from huggingface_hub import ModelHubMixin
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -14,7 +15,20 @@ from convatlas.data.images import Raw, UnreadableImageError
 from convatlas.devices import exact
 from convatlas.network import Network
 from convatlas.weights.bundle import Bundle, load_trained
+from convatlas.wording import some
 
+CARD = """---
+{{ card_data }}
+---
+
+A network of convatlas; its classes and its preparation of images stand in `config.json`.
+
+```python
+import convatlas as ca
+
+print(ca.load("org/name").predict("picture.jpg", top=3))
+```
+"""
 Picture = str | os.PathLike[str] | Image.Image | NDArray[Any]
 PIXELS = 256 * 32 * 32
 """How many pixels are put through a network at once."""
@@ -37,8 +51,16 @@ class Prediction(NamedTuple):
         return self.probabilities[0]
 
 
-class Classifier:
-    """A trained network with all that travels with its weights; computes in float32."""
+class Classifier(
+    ModelHubMixin,
+    library_name="convatlas",
+    pipeline_tag="image-classification",
+    model_card_template=CARD,
+):
+    """A trained network with all that travels with its weights; computes in float32.
+
+    `save_pretrained(folder)` and `push_to_hub("org/name")` are huggingface_hub's; `from_pretrained` reads them back.
+    """
 
     def __init__(self, bundle: Bundle, network: Network, *, device: str = "cpu") -> None:
         self.bundle = bundle
@@ -50,8 +72,17 @@ class Classifier:
         """The names of the classes, in the order of the logits."""
         return self.bundle.classes
 
+    def __repr__(self) -> str:
+        size = "×".join(map(str, self.bundle.images.size))
+        return f"Classifier({self.bundle.model}, {some(len(self.classes), 'class', 'classes')}, images of {size})"
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        self.bundle.save(save_directory, self.network.state_dict())
+
     @classmethod
-    def from_pretrained(cls, source: str | os.PathLike[str], *, device: str = "cpu") -> "Classifier":
+    def from_pretrained(  # type: ignore[override]
+        cls, source: str | os.PathLike[str], *, device: str = "cpu"
+    ) -> "Classifier":
         """The classifier in a run's folder, or of `org/name` on the Hub. Raises InputError where there is none."""
         return cls(*load_trained(source), device=device)
 

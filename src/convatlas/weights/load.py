@@ -1,5 +1,6 @@
 """Reading weights without executing anything, and fitting them to a network."""
 
+import logging
 import os
 import pickle
 import warnings
@@ -11,11 +12,14 @@ import torch
 from torch import Tensor
 
 from convatlas.errors import InputError
+from convatlas.models import list_models
 from convatlas.network import Network
-from convatlas.weights.names import to_ours
-from convatlas.wording import shown
+from convatlas.weights.names import TORCHVISION, looks_like, to_ours
+from convatlas.wording import nearest, shown
 
 Source = str | os.PathLike[str] | Mapping[str, Tensor]
+
+LOG = logging.getLogger(__name__)
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "params")
 """Under these keys training scripts keep the state dict among other things."""
@@ -23,19 +27,30 @@ PREFIXES = ("module.", "_orig_mod.", "model.", "network.")
 """What DataParallel, torch.compile and wrapping classes put before every key."""
 
 
-def load_weights(network: Network, source: Source) -> Network:
+def load_weights(network: Network, source: Source, *, new_head: bool = False, adapt_input: bool = False) -> Network:
     """Fill `network` with the weights of `source`, and return it.
 
     `source` is a safetensors file, a `torch.save` file of a state dict (read with `weights_only`, so that
-    nothing in it is executed), a run's folder, a name on the Hugging Face Hub, or a mapping. Wrappers
-    such as `module.` are stripped, and names of other libraries are mapped to ours.
+    nothing in it is executed), a run's folder, a name on the Hugging Face Hub, `torchvision/NAME`, or a mapping.
+    Wrappers such as `module.` are stripped, and names of other libraries are mapped to ours. Auxiliary classifiers
+    that the network does without are left out.
+
+    With `new_head` a classifier for another number of classes stays as it was drawn; with `adapt_input` a first
+    layer for another number of channels is adapted (`to_channels`). Either is said on the log, where it happens.
 
     Raises InputError, and leaves the network as it was, where a key is missing, unexpected or of another
-    shape; the message names them. Counters of batches, which old files lack, may be missing.
+    shape; the message names them, and the network that the weights look like. Counters of batches, which old files
+    lack, may be missing.
     """
     label = "the given mapping" if isinstance(source, Mapping) else str(source)
     state = to_ours(read_state(source), network)
     ours = network.state_dict()
+    if network.auxiliary is None:
+        state = {key: value for key, value in state.items() if not key.startswith("auxiliary.")}
+    if new_head:
+        replace_head(network, state, ours)
+    if adapt_input:
+        adapt_first_layer(state, ours)
 
     missing = [k for k in ours if k not in state and not k.endswith("num_batches_tracked")]
     unexpected = [k for k in state if k not in ours]
@@ -50,9 +65,41 @@ def load_weights(network: Network, source: Source) -> Network:
         if keys
     ]
     if faults:
-        raise InputError(f"the weights of {label} do not fit {network.name}: {'; '.join(faults)}")
+        like = looks_like(state, list_models())
+        hint = f"; they look like those of {like}" if like not in (None, network.name) else ""
+        raise InputError(f"the weights of {label} do not fit {network.name}: {'; '.join(faults)}{hint}")
     network.load_state_dict({k: state.get(k, v) for k, v in ours.items()})
     return network
+
+
+def replace_head(network: Network, state: dict[str, Tensor], ours: Mapping[str, Tensor]) -> None:
+    """Put our own tensors in the place of classifiers of another shape."""
+    heads = (network.stages[-1] + ".", "auxiliary.")
+    other = [k for k in ours if k.startswith(heads) and k in state and state[k].shape != ours[k].shape]
+    if other:
+        LOG.warning("a new classifier for %d classes: %s", network.num_classes, shown(other, 5))
+        state.update({key: ours[key] for key in other})
+
+
+def adapt_first_layer(state: dict[str, Tensor], ours: Mapping[str, Tensor]) -> None:
+    """Adapt the kernels of the first layer where they are for another number of channels."""
+    first = next(key for key, value in ours.items() if value.ndim == 4)
+    if first in state and state[first].ndim == 4 and state[first].shape[1] != ours[first].shape[1]:
+        LOG.warning("%s adapted from %d channels to %d", first, state[first].shape[1], ours[first].shape[1])
+        state[first] = to_channels(state[first], ours[first].shape[1])
+
+
+def to_channels(kernels: Tensor, channels: int) -> Tensor:
+    """`(K, C, H, W) -> (K, channels, H, W)`: the kernels of the channels in turn, times C / channels.
+
+    To one channel they are added up. So an image whose channels are all alike gets the same answer as before,
+    where the channels come to whole turns; elsewhere the sum of the kernels keeps its scale.
+    """
+    given = kernels.shape[1]
+    if channels == 1:
+        return kernels.sum(1, keepdim=True)
+    turns = [channel % given for channel in range(channels)]
+    return kernels[:, turns] * (given / channels)
 
 
 def read_state(source: Source) -> dict[str, Tensor]:
@@ -73,6 +120,8 @@ def find_file(source: str | os.PathLike[str]) -> Path:
     if path.is_file():
         return path
     name = str(source)
+    if name.startswith("torchvision/"):
+        return download_torchvision(name.removeprefix("torchvision/"))
     if is_hub_name(name) and not path.suffix:
         return download(name, "model.safetensors")
     raise InputError(f"there is no file {source}; name a file of weights, a run's folder or org/name on the Hub")
@@ -93,6 +142,25 @@ def download(name: str, file: str) -> Path:
     except (HfHubHTTPError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{name} is neither a path here nor could its {file} be had from the Hub: {reason}") from error
+
+
+def download_torchvision(name: str) -> Path:
+    """torchvision's file of its first weights for that network, from torch's cache where it is there.
+
+    Raises InputError for a name without weights, and where the file cannot be had.
+    """
+    if name not in TORCHVISION:
+        raise InputError(f"torchvision has no weights {name!r}; the nearest: {nearest(name, tuple(TORCHVISION))}")
+    file = f"{TORCHVISION[name]}.pth"
+    cache = Path(torch.hub.get_dir()) / "checkpoints"
+    if not (cache / file).is_file():
+        cache.mkdir(parents=True, exist_ok=True)
+        url = f"https://download.pytorch.org/models/{file}"
+        try:
+            torch.hub.download_url_to_file(url, str(cache / file), hash_prefix=file.rpartition("-")[2].split(".")[0])
+        except (OSError, RuntimeError) as error:
+            raise InputError(f"{url} cannot be had ({first_line(error)}); put the file into {cache}") from error
+    return cache / file
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:

@@ -4,12 +4,15 @@ A layout is a list of substitutions on a key. It is recognised by a key that onl
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+import torch
 from torch import Tensor
 
+from convatlas.errors import InputError
+from convatlas.models import build, list_models
 from convatlas.network import Network
 
 
@@ -29,6 +32,10 @@ class Layout:
     def renamed(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The state under our names; keys that no rule knows keep theirs."""
         return {ours: value for key, value in state.items() if (ours := self.rename(key))}
+
+    def names(self, model: str) -> bool:
+        """Whether these are names for the network that we call `model`."""
+        return any(fnmatchcase(model, pattern) for pattern in self.models)
 
     def rename(self, key: str) -> str:
         """Our name for `key`."""
@@ -61,10 +68,63 @@ LAYOUTS = (
 )
 
 
+# The files of torchvision's first weights (IMAGENET1K_V1), by its names; the end of each is the file's hash.
+TORCHVISION = {
+    "alexnet":            "alexnet-owt-7be5be79",
+    "vgg11":              "vgg11-8a719046",
+    "vgg13":              "vgg13-19584684",
+    "vgg16":              "vgg16-397923af",
+    "vgg19":              "vgg19-dcbb9e9d",
+    "vgg11_bn":           "vgg11_bn-6002323d",
+    "vgg13_bn":           "vgg13_bn-abd245e5",
+    "vgg16_bn":           "vgg16_bn-6c64b313",
+    "vgg19_bn":           "vgg19_bn-c79401a0",
+    "googlenet":          "googlenet-1378be20",
+    "resnet18":           "resnet18-f37072fd",
+    "resnet34":           "resnet34-b627a593",
+    "resnet50":           "resnet50-0676ba61",
+    "resnet101":          "resnet101-63fe2227",
+    "resnet152":          "resnet152-394f9c45",
+    "resnext50_32x4d":    "resnext50_32x4d-7cdf4587",
+    "resnext101_32x8d":   "resnext101_32x8d-8ba56ff5",
+    "wide_resnet50_2":    "wide_resnet50_2-95faca4d",
+    "wide_resnet101_2":   "wide_resnet101_2-32ee1156",
+    "densenet121":        "densenet121-a639ec97",
+    "densenet161":        "densenet161-8d451a50",
+    "densenet169":        "densenet169-b2777c0a",
+    "densenet201":        "densenet201-c1103571",
+    "shufflenet_v2_x0_5": "shufflenetv2_x0.5-f707e7126e",
+    "shufflenet_v2_x1_0": "shufflenetv2_x1-5666bf0f80",
+    "vit_b_16":           "vit_b_16-c867db91",
+}  # fmt: skip
+
+
 def to_ours(state: Mapping[str, Tensor], network: Network) -> dict[str, Tensor]:
-    """The state under our names: renamed by the layout that it is in, or as it is."""
+    """The state under our names: renamed by the layout that it is in, or as it is.
+
+    Raises InputError where the layout is one of other forms than `network`, with the form that the weights fit.
+    """
     marked = [layout for layout in LAYOUTS if layout.mark in state]
     for layout in marked:
-        if any(fnmatchcase(network.name, pattern) for pattern in layout.models):
+        if layout.names(network.name):
             return layout.renamed(state)
+    for layout in marked:
+        if found := looks_like(layout.renamed(state), filter(layout.names, list_models())):
+            raise InputError(
+                f"these are the weights of {found}, under the names of {layout.source}; {network.name} is another form"
+            )
     return dict(state)
+
+
+def looks_like(state: Mapping[str, Tensor], names: Iterable[str]) -> str | None:
+    """The first of the networks called `names` whose tensors have these names and shapes, but for the classifier's."""
+    for name in names:
+        with torch.device("meta"):
+            network = build(name)
+        head = network.stages[-1] + "."
+        shapes = {key: value.shape for key, value in network.state_dict().items()}
+        if shapes.keys() == state.keys() and all(
+            state[key].shape == shape for key, shape in shapes.items() if not key.startswith(head)
+        ):
+            return name
+    return None

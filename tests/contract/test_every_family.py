@@ -1,0 +1,78 @@
+"""What one network of every family keeps: it can be exported, compiled, laid out otherwise, halved and copied."""
+
+import copy
+
+import pytest
+import torch
+
+from convatlas.models import build, list_models, model_card
+from convatlas.network import Network
+
+EXAMPLES = {
+    # family           its smallest or simplest network
+    "LeNet":           "lenet5",
+    "ResNet-CIFAR":    "resnet20",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=EXAMPLES.values())
+def network(request: pytest.FixtureRequest) -> Network:
+    torch.manual_seed(0)
+    return build(request.param).eval()
+
+
+@pytest.fixture(scope="module")
+def images(network: Network) -> torch.Tensor:
+    return torch.randn(2, *model_card(network.name).input_size, generator=torch.Generator().manual_seed(0))
+
+
+def test_the_table_above_has_every_family() -> None:
+    assert set(EXAMPLES) == {model_card(name).family for name in list_models()}
+    assert all(model_card(name).family == family for family, name in EXAMPLES.items())
+
+
+@torch.no_grad()
+def test_it_is_exported_to_a_graph_that_gives_its_logits(network: Network, images: torch.Tensor) -> None:
+    exported = torch.export.export(network, (images,)).module()
+    torch.testing.assert_close(exported(images), network(images))
+
+
+@torch.no_grad()
+def test_it_is_one_graph_to_the_compiler(network: Network, images: torch.Tensor) -> None:
+    torch._dynamo.reset()
+    compiled = torch.compile(network, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(images), network(images))
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_compiled_to_machine_code_it_gives_its_logits(network: Network, images: torch.Tensor) -> None:
+    torch._dynamo.reset()
+    compiled = torch.compile(network, fullgraph=True)
+    torch.testing.assert_close(compiled(images), network(images), rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_channels_last_gives_the_same_logits(network: Network, images: torch.Tensor) -> None:
+    other = copy.deepcopy(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    answer = other(images.contiguous(memory_format=torch.channels_last))
+    torch.testing.assert_close(answer, network(images), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@torch.no_grad()
+def test_in_half_precision_it_answers_nearly_the_same(
+    network: Network, images: torch.Tensor, dtype: torch.dtype
+) -> None:
+    whole = network(images)
+    half = copy.deepcopy(network).to(dtype)(images.to(dtype)).float()
+    assert half.isfinite().all()
+    assert (half - whole).abs().max() <= 0.1 * whole.abs().max()
+
+
+@torch.no_grad()
+def test_its_state_is_all_of_it(network: Network, images: torch.Tensor) -> None:
+    torch.manual_seed(1)
+    other = build(network.name).eval()
+    other.load_state_dict(network.state_dict())
+    assert torch.equal(other(images), network(images))

@@ -47,7 +47,12 @@ def fill(shared_peers: Path) -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("peer", OURS)
+LARGE = ("resnet101", "resnext101_32x8d", "wide_resnet50_2", "seresnet152")  # three seconds and more
+
+
+@pytest.mark.parametrize(
+    "peer", [pytest.param(peer, marks=pytest.mark.slow) if peer.endswith(LARGE) else peer for peer in OURS]
+)
 def test_ours_answers_as_the_peer_with_the_peers_weights(fill: ModuleType, shared_peers: Path, peer: str) -> None:
     fixture = fill.load_fixture(str(shared_peers / f"{peer}.json"))
     network = load_weights(build(OURS[peer]), fill.peer_state_dict(fixture)).eval()

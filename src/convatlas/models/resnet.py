@@ -308,18 +308,11 @@ LATER = {
     "resnet50_v1_5":  Spec("bottleneck", (3, 4, 6,  3), stride_in="3x3"),
     "resnet101_v1_5": Spec("bottleneck", (3, 4, 23, 3), stride_in="3x3"),
     "resnet152_v1_5": Spec("bottleneck", (3, 8, 36, 3), stride_in="3x3"),
-    # Zhang et al. 2021, Sec. 8.6
-    "resnet18_d2l":   Spec("basic",      (2, 2, 2,  2), conv_bias=True),
 }  # fmt: skip
+LECTURES = {"resnet18_d2l": Spec("basic", (2, 2, 2, 2), conv_bias=True)}  # Zhang et al. 2021, Sec. 8.6
 
 STRIDE = "a stage halves its maps in the 3×3 convolution of its first block; Table 1's networks, in the 1×1 before it"
 BIASES = "Dive into Deep Learning, Sec. 8.6: the convolutions have biases, and the projections no normalisation"
-DEVIATIONS = {
-    "resnet50_v1_5": (STRIDE,),
-    "resnet101_v1_5": (STRIDE,),
-    "resnet152_v1_5": (STRIDE,),
-    "resnet18_d2l": (BIASES,),
-}
 
 SEC_4_2 = {
     # Sec. 4.2, "n = {3, 5, 7, 9}", then 18 and 200
@@ -364,7 +357,17 @@ register(
     table="Table 1",
     input_size=(3, 224, 224),
     num_classes=1000,
-    deviations=DEVIATIONS,
+    deviations=(STRIDE,),
+)
+register(
+    ResNet,
+    LECTURES,
+    family="ResNet",
+    paper="he2015",
+    table="Table 1",
+    input_size=(1, 96, 96),
+    num_classes=10,
+    deviations=(BIASES,),
 )
 register(
     CifarResNet,

@@ -90,9 +90,58 @@ def test_the_maps_of_table_5_are_as_wide_as_those_of_2015() -> None:
         ({"order": "none"}, "order is one of original, bn_after_addition"),
         ({"layers": ()}, "layers are the units of each stage"),
         ({"dropout": 1.0}, "dropout is a share"),
+        ({"on_shortcut": "scale"}, "on_shortcut is one of gate, dropout"),
+        ({"on_branch": "dropout"}, "on_branch is one of gate"),
         ({"width": 0}, "width, of conv2_x"),
     ],
 )
 def test_what_cannot_be_is_refused_in_words(changes: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         build("preresnet110", **changes)
+
+
+TABLE_1 = {
+    # on shortcut, on F, the bias of the gates: what arrives of x = 1 and F = 1, where weights of gates are 0
+    "original":                (1,         1,      0,  2.0),
+    "constant scaling 0, 1":   (0,         1,      0,  1.0),
+    "constant scaling 0.5, 1": (0.5,       1,      0,  1.5),
+    "constant scaling 0.5, 0.5": (0.5,     0.5,    0,  1.0),
+    "exclusive gating":        ("gate",    "gate", 0,  1.0),
+    "exclusive gating, -6":    ("gate",    "gate", -6, 1.0),
+    "shortcut-only gating":    ("gate",    1,      0,  1.5),
+    "shortcut-only gating, -6": ("gate",   1,      -6, 1.9975),
+    "dropout":                 ("dropout", 1,      0,  2.0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", TABLE_1)
+def test_shortcut_and_branch_are_weighed_as_in_table_1(case: str) -> None:
+    on_shortcut, on_branch, gate_bias, expected = TABLE_1[case]
+    network = build(
+        "preresnet110", layers=(1, 1, 1), order="original",
+        on_shortcut=on_shortcut, on_branch=on_branch, gate_bias=gate_bias,
+    ).eval()  # fmt: skip
+    unit = network.conv2_x[0]
+    nn.init.ones_(unit.residual.behind.bn.bias)
+    nn.init.zeros_(unit.residual.conv2.weight)
+    if unit.gate is not None:
+        nn.init.zeros_(unit.gate.weight)
+    with torch.no_grad():
+        y = unit(torch.ones(1, 16, 8, 8))
+        assert network(torch.zeros(1, 3, 32, 32)).shape == (1, 10)
+    torch.testing.assert_close(y, torch.full_like(y, expected), rtol=1e-4, atol=1e-4)
+
+
+def test_half_of_the_shortcut_is_dropped_in_training_alone() -> None:
+    unit = Unit(16, 16, stride=1, spec=PreActSpec("basic", (1,), shortcut="A", on_shortcut="dropout"))
+    assert unit.dropout is not None
+    assert unit.dropout.p == 0.5
+
+
+def test_a_convolution_on_every_shortcut_is_option_c() -> None:
+    with torch.device("meta"):
+        extra = sum(
+            sum(p.numel() for p in build("preresnet110", order="original", shortcut=option).parameters()) * sign
+            for option, sign in (("C", 1), ("B", -1))
+        )
+    assert extra == 18 * (16**2 + 2 * 16) + 17 * (32**2 + 2 * 32) + 17 * (64**2 + 2 * 64)

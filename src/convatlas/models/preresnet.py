@@ -33,7 +33,10 @@ class PreActSpec:
     block: Literal["single", "basic", "bottleneck"]  # how many convolutions a unit has: 1, 2 or 3
     layers: tuple[int, ...]  # the units of each stage
     order: Order = "full_preact"
-    shortcut: Literal["A", "B", "none"] = "B"  # where the shape changes
+    shortcut: Literal["A", "B", "C", "none"] = "B"  # where the shape changes; C, 1×1 convolutions everywhere
+    on_shortcut: float | Literal["gate", "dropout"] = 1  # Table 1: a factor, 1 − g(x), or dropout of a half
+    on_branch: float | Literal["gate"] = 1  # Table 1, "on F": a factor, or g(x)
+    gate_bias: float = 0  # Table 1: where g begins
     stem: Literal["3x3", "7x7", "7x7_bare"] = "3x3"  # _bare: neither normalisation nor ReLU before the pooling
     width: int = 16  # filters of a 3×3 convolution in conv2_x: 16k in Zagoruyko and Komodakis 2016
     stride_in: Literal["first", "3x3"] = "first"  # the convolution of a bottleneck that halves the map
@@ -44,12 +47,16 @@ class PreActSpec:
     def __post_init__(self) -> None:
         check_choice("block", self.block, ("single", "basic", "bottleneck"))
         check_choice("order", self.order, tuple(ORDERS))
-        check_choice("shortcut", self.shortcut, ("A", "B", "none"))
+        check_choice("shortcut", self.shortcut, ("A", "B", "C", "none"))
         check_choice("stem", self.stem, ("3x3", "7x7", "7x7_bare"))
         check_choice("stride_in", self.stride_in, ("first", "3x3"))
         check_residual(shortcut=self.shortcut, survival=self.survival, reduction=self.reduction)
         if len(self.layers) < 1 or min(self.layers) < 1:
             raise ValueError(f"layers are the units of each stage, at least 1 each, and not {self.layers!r}")
+        if isinstance(self.on_shortcut, str):
+            check_choice("on_shortcut", self.on_shortcut, ("gate", "dropout"))
+        if isinstance(self.on_branch, str):
+            check_choice("on_branch", self.on_branch, ("gate",))
         if not isinstance(self.width, int) or self.width < 1:
             raise ValueError(f"width, of conv2_x, is a whole number of at least 1, and not {self.width!r}")
         if not 0 <= self.dropout < 1:
@@ -58,8 +65,9 @@ class PreActSpec:
 
 def activation(kinds: str, channels: int) -> nn.Sequential:
     """A cell of Fig. 4: "bn relu", "bn", "relu" or nothing."""
-    made = {"bn": lambda: nn.BatchNorm2d(channels), "relu": nn.ReLU}
-    return nn.Sequential(OrderedDict((kind, made[kind]()) for kind in kinds.split()))
+    return nn.Sequential(
+        OrderedDict((kind, nn.BatchNorm2d(channels) if kind == "bn" else nn.ReLU()) for kind in kinds.split())
+    )
 
 
 def convolutions(in_channels: int, width: int, *, stride: int, spec: PreActSpec) -> list[nn.Conv2d]:
@@ -113,7 +121,7 @@ class Unit(nn.Module):
         self.projects = False
         if spec.shortcut == "none":
             self.shortcut = None
-        elif in_channels == out_channels and stride == 1:
+        elif in_channels == out_channels and stride == 1 and spec.shortcut != "C":
             self.shortcut = nn.Identity()
         elif spec.shortcut == "A":
             self.shortcut = PadShortcut(in_channels, out_channels, stride)
@@ -128,11 +136,38 @@ class Unit(nn.Module):
                 )
             )
 
+        # Sec. 3.1: g(x) = σ(W x + b), a gate for each value of the shortcut
+        self.on_shortcut, self.on_branch = spec.on_shortcut, spec.on_branch
+        self.gate: nn.Conv2d | None = None
+        if "gate" in (spec.on_shortcut, spec.on_branch):
+            self.gate = conv1x1(in_channels, out_channels, stride=stride, bias=True)
+        self.dropout = nn.Dropout(0.5) if spec.on_shortcut == "dropout" else None
+
     def forward(self, x: Tensor) -> Tensor:
         """`f(h(x) + F(x))`."""
         y = self.before(x)
+        g = None if self.gate is None else self.gate(x).sigmoid()
         shortcut = None if self.shortcut is None else self.shortcut(y if self.projects else x)
-        return self.after(junction(shortcut, self.residual, y, self.depth))  # type: ignore[no-any-return]
+        if shortcut is not None:
+            shortcut = self.weighed_shortcut(shortcut, g)
+        return self.after(junction(shortcut, lambda y: self.weighed_branch(y, g), y, self.depth))  # type: ignore[no-any-return]
+
+    def weighed_shortcut(self, shortcut: Tensor, g: Tensor | None) -> Tensor:
+        """Table 1, "on shortcut"."""
+        if self.dropout is not None:
+            return self.dropout(shortcut)  # type: ignore[no-any-return]
+        if isinstance(self.on_shortcut, str):
+            assert g is not None
+            return (1 - g) * shortcut
+        return shortcut if self.on_shortcut == 1 else self.on_shortcut * shortcut
+
+    def weighed_branch(self, x: Tensor, g: Tensor | None) -> Tensor:
+        """Table 1, "on F"."""
+        y: Tensor = self.residual(x)
+        if isinstance(self.on_branch, str):
+            assert g is not None
+            return g * y
+        return y if self.on_branch == 1 else self.on_branch * y
 
 
 class PreActResNet(Network):
@@ -176,8 +211,11 @@ class PreActResNet(Network):
         self.initialize()
 
     def initialize(self) -> None:
-        """He's (Appendix); normalisation begins as the identity."""
+        """He's (Appendix); normalisation begins as the identity, and gates with the bias of Table 1."""
         he_(self)
+        for unit in self.modules():
+            if isinstance(unit, Unit) and unit.gate is not None and unit.gate.bias is not None:
+                nn.init.constant_(unit.gate.bias, self.spec.gate_bias)
 
     def classifier(self) -> nn.Module:
         """One dense layer behind the average of the maps."""

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -11,7 +12,7 @@ from convatlas.layers.residual import check_residual, conv1x1, conv3x3, junction
 from convatlas.network import Network
 from convatlas.registry import derive, register
 
-VARIANTS = {
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     # Table 2                base                r
     "seresnet50":          ("resnet50",         {"reduction": 16}),
     "seresnet101":         ("resnet101",        {"reduction": 16}),

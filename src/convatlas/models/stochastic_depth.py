@@ -1,8 +1,10 @@
 """Residual networks of stochastic depth: Huang, Sun, Liu, Sedra, Weinberger 2016."""
 
+from typing import Any
+
 from convatlas.registry import derive
 
-VARIANTS = {
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     # Sec. 4            base          p_L = 0.5 throughout
     "resnet110_sd":  ("resnet110",  {"survival": 0.5}),
     "resnet1202_sd": ("resnet1202", {"survival": 0.5}),

@@ -37,6 +37,24 @@ PAPERS = {
         "He, Zhang, Ren, Sun", 2015,
         "Deep residual learning for image recognition", "arXiv:1512.03385",
     ),
+    "he2016": Paper(
+        "He, Zhang, Ren, Sun", 2016,
+        "Identity mappings in deep residual networks", "arXiv:1603.05027",
+    ),
+    "huang2016": Paper(
+        "Huang, Sun, Liu, Sedra, Weinberger", 2016,
+        "Deep networks with stochastic depth", "arXiv:1603.09382",
+    ),
+    "zagoruyko2016": Paper(
+        "Zagoruyko, Komodakis", 2016, "Wide residual networks", "arXiv:1605.07146",
+    ),
+    "xie2017": Paper(
+        "Xie, Girshick, Dollár, Tu, He", 2017,
+        "Aggregated residual transformations for deep neural networks", "arXiv:1611.05431",
+    ),
+    "hu2018": Paper(
+        "Hu, Shen, Albanie, Sun, Wu", 2018, "Squeeze-and-excitation networks", "arXiv:1709.01507",
+    ),
     "zhang2021": Paper(
         "Zhang, Lipton, Li, Smola", 2021, "Dive into deep learning", "arXiv:2106.11342",
     ),

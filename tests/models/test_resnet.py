@@ -1,6 +1,7 @@
-"""The CIFAR ResNets against Sec. 4.2, and against the logits of another implementation with real weights."""
+"""ResNets against Table 1 and Sec. 4.2, and against the logits of another implementation with real weights."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,16 +10,28 @@ import torch
 from torch import nn
 
 from convatlas import create_model
-from convatlas.models import build, list_models
-from convatlas.models.resnet import Block, PadShortcut
+from convatlas.errors import InputError
+from convatlas.layers.residual import PadShortcut
+from convatlas.models import build, model_card
+from convatlas.models.resnet import LATER, LECTURES, SEC_4_2, TABLE_1, Block, Bottleneck, CifarSpec, Spec
+from convatlas.weights import load_weights
 
 
-@pytest.mark.parametrize("name", list_models("resnet*") + list_models("plain*"))
+@pytest.mark.parametrize("name", [*TABLE_1, *LATER, *LECTURES, *SEC_4_2])
 def test_the_number_in_the_name_counts_the_layers_with_weights(name: str) -> None:
     with torch.device("meta"):
-        network = build(name)
+        network = build(name, **({} if model_card(name).spec.shortcut == "none" else {"shortcut": "A"}))
     layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
-    assert len(layers) == int(name.removeprefix("resnet").removeprefix("plain"))
+    assert len(layers) == int("".join(re.findall(r"^[a-z]+(\d+)", name)))
+
+
+@pytest.mark.parametrize("name", TABLE_1)
+def test_the_output_sizes_are_those_of_table_1(name: str) -> None:
+    with torch.device("meta"):
+        walk = dict(build(name).eval().walk(torch.empty(1, 3, 224, 224)))
+    sizes = {stage: y.shape[-1] for stage, y in walk.items() if stage.startswith("conv")}
+    assert sizes == {"conv1": 112, "conv2_x": 56, "conv3_x": 28, "conv4_x": 14, "conv5_x": 7}
+    assert walk["conv5_x"].shape[1] == (512 if name in ("plain18", "plain34", "resnet18", "resnet34") else 2048)
 
 
 def test_maps_are_32_16_and_8_wide_with_16_32_and_64_filters() -> None:
@@ -63,7 +76,7 @@ def test_option_a_has_no_parameters_and_option_b_has_two_projections() -> None:
 def test_a_block_with_silent_convolutions_passes_what_is_positive_and_a_plain_one_passes_nothing() -> None:
     x = torch.randn(2, 16, 8, 8)
     for shortcut, expected in (("A", x.relu()), ("none", torch.zeros_like(x))):
-        block = Block(16, 16, stride=1, shortcut=shortcut).eval()
+        block = Block(16, 16, stride=1, spec=CifarSpec(n=1, shortcut=shortcut)).eval()
         nn.init.zeros_(block.bn2.weight)
         torch.testing.assert_close(block(x), expected)
 
@@ -84,3 +97,77 @@ def test_real_weights_give_the_logits_of_the_code_that_trained_them(depth: int, 
     with torch.no_grad():
         error = (network(x) - expected.view(8, 10)).abs().max() / expected.abs().max()
     assert error < 2e-5
+
+
+@pytest.mark.parametrize("block", ["basic", "bottleneck"])
+def test_option_a_adds_no_parameters_to_a_plain_network_on_imagenet(block: str) -> None:
+    with torch.device("meta"):
+        plain, padded = (build("resnet34", block=block, shortcut=option) for option in ("none", "A"))
+    assert sum(p.numel() for p in plain.parameters()) == sum(p.numel() for p in padded.parameters())
+
+
+def test_a_bottleneck_with_silent_convolutions_passes_what_is_positive() -> None:
+    block = Bottleneck(256, 256, stride=1, spec=Spec("bottleneck", (1, 1, 1, 1))).eval()
+    nn.init.zeros_(block.bn3.weight)
+    x = torch.randn(2, 256, 4, 4)
+    torch.testing.assert_close(block(x), x.relu())
+
+
+def test_the_weights_have_the_variance_of_he() -> None:
+    torch.manual_seed(0)
+    for layer in build("resnet18").modules():
+        if isinstance(layer, nn.Conv2d):
+            fan_in = layer.weight[0].numel()
+            assert layer.weight.var().item() == pytest.approx(2 / fan_in, rel=0.1)
+            assert layer.weight.mean().item() == pytest.approx(0, abs=5 * (2 / fan_in / layer.weight.numel()) ** 0.5)
+
+
+def test_a_small_stem_keeps_the_size_and_takes_images_of_8_pixels() -> None:
+    network = build("resnet18", num_classes=10, stem="small").eval()
+    assert network.stages[:2] == ("conv1", "conv2_x")
+    with torch.no_grad():
+        assert dict(network.walk(torch.zeros(1, 3, 32, 32)))["conv2_x"].shape == (1, 64, 32, 32)
+        assert network(torch.zeros(1, 3, 8, 8)).shape == (1, 10)
+    with pytest.raises(ValueError, match="8×8"):
+        network(torch.zeros(1, 3, 7, 7))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"shortcut": "D"}, "shortcut is one of A, B, C, none, and not 'D'"),
+        ({"layers": (2, 2)}, r"layers are the blocks of four stages, at least 1 each, and not \(2, 2\)"),
+        ({"stem": "large"}, "stem is one of 7x7, 7x7_ceil, small"),
+        ({"stride_in": "last"}, "stride_in is one of first, 3x3"),
+        ({"cardinality": 32}, "a basic block has neither cardinality nor base_width"),
+        ({"reduction": 0}, "reduction, of squeeze-and-excitation, is a whole number"),
+        ({"survival": 0.0}, "survival is a probability above 0"),
+        ({"survival": 0.5, "shortcut": "none"}, "a plain network has no stochastic depth"),
+        ({"gate": "step"}, "gate is one of sigmoid, relu, tanh"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_words(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        build("resnet18", **changes)
+
+
+def test_torchvisions_weights_do_not_fit_the_papers_resnet50() -> None:
+    theirs = {"layer1.0.conv1.weight": torch.zeros(64, 64, 1, 1)}
+    with torch.device("meta"):
+        network = build("resnet50")
+    with pytest.raises(InputError, match="do not fit resnet50"):
+        load_weights(network, theirs)
+
+
+@pytest.mark.parametrize("name", ["resnet20", "resnet18"])
+def test_it_is_exported_and_takes_other_layouts_and_types(name: str) -> None:
+    network = build(name, reduction=4).eval()
+    x = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        expected = network(x)
+        torch.testing.assert_close(torch.export.export(network, (x,)).module()(x), expected)
+        channels_last = network.to(memory_format=torch.channels_last)
+        torch.testing.assert_close(
+            channels_last(x.to(memory_format=torch.channels_last)), expected, rtol=1e-3, atol=1e-3
+        )
+        assert network.bfloat16()(x.bfloat16()).isfinite().all()

@@ -13,8 +13,27 @@ from convatlas.weights import load_weights
 TOLERANCE = 2e-5  # of the largest logit; the fixtures' README says what it catches
 
 OURS: dict[str, str] = {
-    # the peer's                 ours
-}
+    # the peer's                     ours
+    # ResNet, WideResNet, ResNeXt
+    "torchvision/resnet18":          "resnet18",
+    "torchvision/resnet34":          "resnet34",
+    "torchvision/resnet50":          "resnet50_v1_5",
+    "torchvision/resnet101":         "resnet101_v1_5",
+    "torchvision/wide_resnet50_2":   "wide_resnet50_2",
+    "torchvision/resnext50_32x4d":   "resnext50_32x4d",
+    "torchvision/resnext101_32x8d":  "resnext101_32x8d",
+    "timm/resnet18":                 "resnet18",
+    "timm/resnet50":                 "resnet50_v1_5",
+    "timm/resnext50_32x4d":          "resnext50_32x4d",
+    # PreActResNet
+    "timm/resnetv2_50":              "resnetv2_50",
+    # SENet on residual networks
+    "timm/seresnet50":               "seresnet50_v1_5",
+    "timm/seresnet152":              "seresnet152_v1_5",
+    "timm/seresnext50_32x4d":        "seresnext50_32x4d",
+    "timm/legacy_seresnet50":        "legacy_seresnet50",
+    "timm/legacy_seresnext50_32x4d": "legacy_seresnext50_32x4d",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +47,12 @@ def fill(shared_peers: Path) -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("peer", OURS)
+LARGE = ("resnet101", "resnext101_32x8d", "wide_resnet50_2", "seresnet152")  # three seconds and more
+
+
+@pytest.mark.parametrize(
+    "peer", [pytest.param(peer, marks=pytest.mark.slow) if peer.endswith(LARGE) else peer for peer in OURS]
+)
 def test_ours_answers_as_the_peer_with_the_peers_weights(fill: ModuleType, shared_peers: Path, peer: str) -> None:
     fixture = fill.load_fixture(str(shared_peers / f"{peer}.json"))
     network = load_weights(build(OURS[peer]), fill.peer_state_dict(fixture)).eval()

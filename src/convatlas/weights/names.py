@@ -28,10 +28,13 @@ class Layout:
     """A key that only this layout has."""
     rules: tuple[tuple[str, str], ...]
     """(pattern, replacement), in order: the first that matches renames a key; where nothing is left, drops it."""
+    flat: tuple[str, ...] = ()
+    """Our keys of dense layers that are 1×1 convolutions there."""
 
     def renamed(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The state under our names; keys that no rule knows keep theirs."""
-        return {ours: value for key, value in state.items() if (ours := self.rename(key))}
+        renamed = {ours: value for key, value in state.items() if (ours := self.rename(key))}
+        return renamed | {key: renamed[key].flatten(1) for key in self.flat if key in renamed}
 
     def names(self, model: str) -> bool:
         """Whether these are names for the network that we call `model`."""
@@ -45,6 +48,19 @@ class Layout:
                 return renamed
         return key
 
+
+# torchvision's and timm's stages, "layer1" to "layer4", and their blocks; timm's gates, `se` and the older `se_module`
+RESIDUAL_STAGES = tuple(
+    rule
+    for theirs, ours in (("layer1", "conv2_x"), ("layer2", "conv3_x"), ("layer3", "conv4_x"), ("layer4", "conv5_x"))
+    for rule in (
+        (rf"^{theirs}\.(\d+)\.downsample\.0\.", rf"{ours}.\1.shortcut.conv."),
+        (rf"^{theirs}\.(\d+)\.downsample\.1\.", rf"{ours}.\1.shortcut.bn."),
+        (rf"^{theirs}\.(\d+)\.se(?:_module)?\.fc1\.", rf"{ours}.\1.se.reduce."),
+        (rf"^{theirs}\.(\d+)\.se(?:_module)?\.fc2\.", rf"{ours}.\1.se.expand."),
+        (rf"^{theirs}\.", f"{ours}."),
+    )
+)
 
 LAYOUTS = (
     # github.com/akamaster/pytorch_resnet_cifar10, and the many that follow its names
@@ -64,6 +80,63 @@ LAYOUTS = (
             (r"^layer3\.", "conv4_x."),
             (r"^linear\.", "fc."),
         ),
+    ),
+    # ResNet, ResNeXt, WideResNet, SENet, PreActResNet
+    Layout(
+        source="torchvision's and timm's ResNets",
+        models=(
+            "resnet18",
+            "resnet34",
+            "resnet*_v1_5",
+            "wide_resnet*",
+            "resnext50_*",
+            "resnext101_*",
+            "seresnet18",
+            "seresnet34",
+            "seresnet*_v1_5",
+            "seresnext*",
+        ),
+        mark="layer1.0.conv1.weight",
+        rules=((r"^conv1\.", "conv1.conv."), (r"^bn1\.", "conv1.bn."), *RESIDUAL_STAGES),
+    ),
+    Layout(
+        source="timm's older SENets, which are the authors'",
+        models=("legacy_se*",),
+        mark="layer1.0.se_module.fc1.weight",
+        rules=(
+            (r"^layer0\.conv1\.", "conv1.conv."),
+            (r"^layer0\.bn1\.", "conv1.bn."),
+            (r"^last_linear\.", "fc."),
+            *RESIDUAL_STAGES,
+        ),
+    ),
+    Layout(
+        source="timm's older SENets, which are the authors'",
+        models=("senet154",),
+        mark="layer1.0.se_module.fc1.weight",
+        rules=((r"^layer0\.", "conv1."), (r"^last_linear\.", "fc."), *RESIDUAL_STAGES),
+    ),
+    Layout(
+        source="timm's pre-activated ResNets",
+        models=("resnetv2_50",),
+        mark="stages.0.blocks.0.norm1.weight",
+        rules=(
+            (r"^stem\.conv\.", "conv1.conv."),
+            *(
+                rule
+                for theirs, ours in enumerate(("conv2_x", "conv3_x", "conv4_x", "conv5_x"))
+                for rule in (
+                    (rf"^stages\.{theirs}\.blocks\.(\d+)\.downsample\.", rf"{ours}.\1.shortcut."),
+                    (rf"^stages\.{theirs}\.blocks\.(\d+)\.norm1\.", rf"{ours}.\1.before.bn."),
+                    (rf"^stages\.{theirs}\.blocks\.(\d+)\.norm2\.", rf"{ours}.\1.residual.bn1."),
+                    (rf"^stages\.{theirs}\.blocks\.(\d+)\.norm3\.", rf"{ours}.\1.residual.bn2."),
+                    (rf"^stages\.{theirs}\.blocks\.(\d+)\.", rf"{ours}.\1.residual."),
+                )
+            ),
+            (r"^norm\.", "activation.bn."),
+            (r"^head\.fc\.", "fc."),
+        ),
+        flat=("fc.weight",),
     ),
 )
 

@@ -13,8 +13,16 @@ from convatlas.weights import load_weights
 TOLERANCE = 2e-5  # of the largest logit; the fixtures' README says what it catches
 
 OURS: dict[str, str] = {
-    # the peer's                 ours
-}
+    # the peer's                      ours
+    "torchvision/densenet121":        "densenet121",
+    "torchvision/densenet169":        "densenet169",
+    "timm/densenet121":               "densenet121",
+    "torchvision/shufflenet_v2_x0_5": "shufflenet_v2_x0_5",
+    "torchvision/shufflenet_v2_x1_0": "shufflenet_v2_x1_0",
+    "torchvision/shufflenet_v2_x2_0": "shufflenet_v2_x2_0",
+    "torchvision/vit_b_16":           "vit_b_16",
+    "timm/vit_base_patch16_224":      "vit_b_16",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="session")

@@ -225,7 +225,7 @@ IMAGENET = {
     "densenet121": DenseNetSpec((6, 12, 24, 16)),
     "densenet169": DenseNetSpec((6, 12, 32, 32)),
     "densenet201": DenseNetSpec((6, 12, 48, 32)),
-    "densenet264": DenseNetSpec((6, 12, 64, 48)),
+    "densenet264": DenseNetSpec((6, 12, 64, 48)),  # 265 layers, by the count that gives the others their names
     "densenet161": DenseNetSpec((6, 12, 36, 24), growth_rate=48),
 }  # fmt: skip
 

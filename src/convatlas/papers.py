@@ -58,4 +58,21 @@ PAPERS = {
     "zhang2021": Paper(
         "Zhang, Lipton, Li, Smola", 2021, "Dive into deep learning", "arXiv:2106.11342",
     ),
+    "huang2017": Paper(
+        "Huang, Liu, van der Maaten, Weinberger", 2017,
+        "Densely connected convolutional networks", "arXiv:1608.06993",
+    ),
+    "zhang2018": Paper(
+        "Zhang, Zhou, Lin, Sun", 2018,
+        "ShuffleNet: an extremely efficient convolutional neural network for mobile devices", "arXiv:1707.01083",
+    ),
+    "ma2018": Paper(
+        "Ma, Zhang, Zheng, Sun", 2018,
+        "ShuffleNet V2: practical guidelines for efficient CNN architecture design", "arXiv:1807.11164",
+    ),
+    "dosovitskiy2021": Paper(
+        "Dosovitskiy, Beyer, Kolesnikov, Weissenborn, Zhai, Unterthiner, Dehghani, Minderer, Heigold, Gelly, "
+        "Uszkoreit, Houlsby", 2021,
+        "An image is worth 16x16 words: transformers for image recognition at scale", "arXiv:2010.11929",
+    ),
 }  # fmt: skip

@@ -95,6 +95,39 @@ PARAMETERS = {
     "legacy_seresnext50_32x4d": 27_559_896,
     "legacy_seresnext101_32x4d": 48_955_416,
     "senet154": 115_088_984,
+    "densenet_40_12": 1_019_722,
+    "densenet_100_12": 6_979_642,
+    "densenet_100_24": 27_249_082,
+    "densenet_bc_100_12": 769_162,
+    "densenet_bc_250_24": 15_324_406,
+    "densenet_bc_190_40": 25_624_430,
+    "densenet121": 7_978_856,
+    "densenet169": 14_149_480,
+    "densenet201": 20_013_928,
+    "densenet264": 33_337_704,
+    "densenet161": 28_681_000,
+    "densenet_d2l": 758_226,
+    "shufflenet_v1_x1_0_g1": 1_531_936,
+    "shufflenet_v1_x1_0_g2": 1_733_848,
+    "shufflenet_v1_x1_0_g3": 1_865_728,
+    "shufflenet_v1_x1_0_g4": 1_968_344,
+    "shufflenet_v1_x1_0_g8": 2_434_768,
+    "shufflenet_v1_x0_5_g1": 534_484,
+    "shufflenet_v1_x0_5_g3": 718_324,
+    "shufflenet_v1_x0_5_g8": 1_011_448,
+    "shufflenet_v1_x0_25_g1": 209_908,
+    "shufflenet_v1_x0_25_g3": 306_124,
+    "shufflenet_v1_x0_25_g8": 454_504,
+    "shufflenet_v1_x1_5_g3": 3_442_168,
+    "shufflenet_v1_x2_0_g3": 5_450_776,
+    "shufflenet_v1_x2_0_g3_se": 7_910_083,
+    "shufflenet_v2_x0_5": 1_366_792,
+    "shufflenet_v2_x1_0": 2_278_604,
+    "shufflenet_v2_x1_5": 3_503_624,  # not in the table
+    "shufflenet_v2_x2_0": 7_393_996,
+    "vit_s_16": 22_050_664,  # not in the table
+    "vit_b_16": 86_567_656,
+    "vit_cifar": 2_693_578,  # not in the table
 }
 
 LARGE = 12_000_000
@@ -185,7 +218,8 @@ def test_a_new_head_leaves_the_rest_as_it_is(network: Network) -> None:
     with torch.no_grad():
         assert network(images(network)).shape == (2, 3)
     assert network.num_classes == 3
-    assert all(torch.equal(v, network.state_dict()[k]) for k, v in before.items())
+    after = network.state_dict()
+    assert all(torch.equal(v, after[k]) for k, v in before.items())
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -33,6 +33,15 @@ OURS: dict[str, str] = {
     "timm/seresnext50_32x4d":        "seresnext50_32x4d",
     "timm/legacy_seresnet50":        "legacy_seresnet50",
     "timm/legacy_seresnext50_32x4d": "legacy_seresnext50_32x4d",
+    # the peer's                      ours
+    "torchvision/densenet121":        "densenet121",
+    "torchvision/densenet169":        "densenet169",
+    "timm/densenet121":               "densenet121",
+    "torchvision/shufflenet_v2_x0_5": "shufflenet_v2_x0_5",
+    "torchvision/shufflenet_v2_x1_0": "shufflenet_v2_x1_0",
+    "torchvision/shufflenet_v2_x2_0": "shufflenet_v2_x2_0",
+    "torchvision/vit_b_16":           "vit_b_16",
+    "timm/vit_base_patch16_224":      "vit_b_16",
 }  # fmt: skip
 
 

@@ -1,19 +1,26 @@
 """The networks, one file per paper, in the order of history. Importing this room fills the registry."""
 
 # isort: off
-from convatlas.models import lenet
-from convatlas.models import resnet
-from convatlas.models import preresnet
-from convatlas.models import stochastic_depth
-from convatlas.models import wide_resnet
-from convatlas.models import resnext
-from convatlas.models import senet
+from convatlas.models import (
+    lenet,
+    resnet,
+    preresnet,
+    stochastic_depth,
+    wide_resnet,
+    resnext,
+    densenet,
+    senet,
+    shufflenet_v1,
+    shufflenet_v2,
+    vit,
+)
 
 # isort: on
 from convatlas.registry import build, list_models, model_card
 
 __all__ = [
     "build",
+    "densenet",
     "lenet",
     "list_models",
     "model_card",
@@ -21,6 +28,9 @@ __all__ = [
     "resnet",
     "resnext",
     "senet",
+    "shufflenet_v1",
+    "shufflenet_v2",
     "stochastic_depth",
+    "vit",
     "wide_resnet",
 ]

@@ -138,6 +138,70 @@ LAYOUTS = (
         ),
         flat=("fc.weight",),
     ),
+    # DenseNet: torchvision's, which are timm's too; older files have a dot in `norm.1`
+    Layout(
+        source="torchvision and timm",
+        models=("densenet[12]*",),
+        mark="features.conv0.weight",
+        rules=(
+            (r"^features\.(conv|norm)0\.", r"conv1.\1."),
+            (r"^features\.denseblock(\d+)\.denselayer(\d+)\.(norm|conv)\.?(\d)\.", r"dense_block\1.layer\2.\3\4."),
+            (r"^features\.(transition\d+)\.", r"\1."),
+            (r"^features\.norm5\.", "norm.norm."),
+            (r"^classifier\.", "fc."),
+        ),
+    ),
+    # ShuffleNet V2
+    Layout(
+        source="torchvision",
+        models=("shufflenet_v2_*",),
+        mark="stage2.0.branch2.0.weight",
+        rules=(
+            (r"^(conv[15])\.0\.", r"\1.conv."),
+            (r"^(conv[15])\.1\.", r"\1.norm."),
+            (r"\.branch1\.0\.", ".left.conv1."),
+            (r"\.branch1\.1\.", ".left.norm1."),
+            (r"\.branch1\.2\.", ".left.conv2."),
+            (r"\.branch1\.3\.", ".left.norm2."),
+            (r"\.branch2\.0\.", ".right.conv1."),
+            (r"\.branch2\.1\.", ".right.norm1."),
+            (r"\.branch2\.3\.", ".right.conv2."),
+            (r"\.branch2\.4\.", ".right.norm2."),
+            (r"\.branch2\.5\.", ".right.conv3."),
+            (r"\.branch2\.6\.", ".right.norm3."),
+        ),
+    ),
+    # ViT
+    Layout(
+        source="torchvision",
+        models=("vit_*",),
+        mark="encoder.pos_embedding",
+        rules=(
+            (r"^class_token$", "tokens.class_token"),
+            (r"^encoder\.pos_embedding$", "tokens.position"),
+            (r"^conv_proj\.", "patch_embedding.proj."),
+            (r"^encoder\.layers\.encoder_layer_(\d+)\.ln_(\d)\.", r"encoder.\1.norm\2."),
+            (r"^encoder\.layers\.encoder_layer_(\d+)\.self_attention\.in_proj_", r"encoder.\1.attention.qkv."),
+            (r"^encoder\.layers\.encoder_layer_(\d+)\.self_attention\.out_proj\.", r"encoder.\1.attention.proj."),
+            (r"^encoder\.layers\.encoder_layer_(\d+)\.mlp\.(?:0|linear_1)\.", r"encoder.\1.mlp.fc1."),
+            (r"^encoder\.layers\.encoder_layer_(\d+)\.mlp\.(?:3|linear_2)\.", r"encoder.\1.mlp.fc2."),
+            (r"^encoder\.ln\.", "norm.norm."),
+            (r"^heads\.head\.", "head."),
+        ),
+    ),
+    Layout(
+        source="timm",
+        models=("vit_*",),
+        mark="patch_embed.proj.weight",
+        rules=(
+            (r"^cls_token$", "tokens.class_token"),
+            (r"^pos_embed$", "tokens.position"),
+            (r"^patch_embed\.", "patch_embedding."),
+            (r"^blocks\.(\d+)\.attn\.", r"encoder.\1.attention."),
+            (r"^blocks\.", "encoder."),
+            (r"^norm\.", "norm.norm."),
+        ),
+    ),
 )
 
 

@@ -37,6 +37,28 @@ PAPERS = {
         "He, Zhang, Ren, Sun", 2015,
         "Deep residual learning for image recognition", "arXiv:1512.03385",
     ),
+    "krizhevsky2012": Paper(
+        "Krizhevsky, Sutskever, Hinton", 2012,
+        "ImageNet classification with deep convolutional neural networks", "doi:10.1145/3065386",
+    ),
+    "lin2013": Paper("Lin, Chen, Yan", 2013, "Network in network", "arXiv:1312.4400"),
+    "krizhevsky2014": Paper(
+        "Krizhevsky", 2014,
+        "One weird trick for parallelizing convolutional neural networks", "arXiv:1404.5997",
+    ),
+    "jia2014": Paper(
+        "Jia, Shelhamer, Donahue, Karayev, Long, Girshick, Guadarrama, Darrell", 2014,
+        "Caffe: convolutional architecture for fast feature embedding", "arXiv:1408.5093",
+    ),
+    "simonyan2014": Paper(
+        "Simonyan, Zisserman", 2014,
+        "Very deep convolutional networks for large-scale image recognition", "arXiv:1409.1556",
+    ),
+    "ioffe2015": Paper(
+        "Ioffe, Szegedy", 2015,
+        "Batch normalization: accelerating deep network training by reducing internal covariate shift",
+        "arXiv:1502.03167",
+    ),
     "zhang2021": Paper(
         "Zhang, Lipton, Li, Smola", 2021, "Dive into deep learning", "arXiv:2106.11342",
     ),

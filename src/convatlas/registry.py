@@ -73,7 +73,7 @@ def register(
             table=table,
             input_size=input_size,
             num_classes=num_classes,
-            least_size=network.least_size,
+            least_size=input_size[1] if network.fixed_size else network.least_size,
             fixed_size=network.fixed_size,
             spec=spec,
             published=(published or {}).get(name, {}),

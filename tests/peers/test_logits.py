@@ -14,7 +14,19 @@ TOLERANCE = 2e-5  # of the largest logit; the fixtures' README says what it catc
 
 OURS: dict[str, str] = {
     # the peer's                 ours
-}
+    # AlexNet, VGG
+    "torchvision/alexnet":       "alexnet_owt",
+    "torchvision/vgg11":         "vgg11",
+    "torchvision/vgg11_bn":      "vgg11_bn",
+    "torchvision/vgg13_bn":      "vgg13_bn",
+    "torchvision/vgg16":         "vgg16",
+    "torchvision/vgg16_bn":      "vgg16_bn",
+    "torchvision/vgg19":         "vgg19",
+    "timm/vgg16":                "vgg16",
+}  # fmt: skip
+
+LARGE = [name for name in OURS if "/vgg" in name and name != "torchvision/vgg11_bn"]
+"""These take 2.5 GB and some ten seconds each, and are run with `-m slow`."""
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +40,7 @@ def fill(shared_peers: Path) -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("peer", OURS)
+@pytest.mark.parametrize("peer", [pytest.param(p, marks=[pytest.mark.slow] * (p in LARGE)) for p in OURS])
 def test_ours_answers_as_the_peer_with_the_peers_weights(fill: ModuleType, shared_peers: Path, peer: str) -> None:
     fixture = fill.load_fixture(str(shared_peers / f"{peer}.json"))
     network = load_weights(build(OURS[peer]), fill.peer_state_dict(fixture)).eval()

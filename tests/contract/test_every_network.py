@@ -8,7 +8,15 @@ from convatlas.errors import InputError
 from convatlas.models import build, list_models, model_card
 from convatlas.network import Network
 
-NAMES = [name for name in list_models() if name != "resnet1202"]  # a minute a forward pass; see its own test
+HEAVY = (
+    "resnet1202",  # a minute a forward pass; see its own test
+    # A second or more to draw the weights of each, and ten draws a name: one AlexNet and one VGG stand for the others,
+    # whose counts are in the table below, and whose logits are compared with the peers'.
+    *(name for name in [*list_models("*alexnet*"), "caffenet"] if name != "alexnet"),
+    *(name for name in list_models("vgg*") if name != "vgg11_bn"),
+)
+NAMES = [name for name in list_models() if name not in HEAVY]
+
 
 PARAMETERS = {
     # shared/papers/models.csv, params_exact
@@ -25,6 +33,30 @@ PARAMETERS = {
     "plain44": 658_586,
     "plain56": 853_018,
     "plain110": 1_727_962,
+    "lenet_bn": 44_878,
+    "alexnet": 60_965_224,
+    "alexnet_caffe": 60_965_224,
+    "caffenet": 60_965_224,
+    "alexnet_owt_footnote": 61_838_248,
+    "alexnet_owt": 61_100_840,
+    "alexnet_d2l": 46_764_746,
+    "nin_cifar": 966_986,
+    "nin_imagenet": 7_595_176,
+    "nin_d2l": 1_992_166,
+    "vgg11": 132_863_336,
+    "vgg11_lrn": 132_863_336,
+    "vgg13": 133_047_848,
+    "vgg16_c": 133_638_952,
+    "vgg16": 138_357_544,
+    "vgg19": 143_667_240,
+    "vgg13_5x5": 134_503_528,
+    "vgg11_bn": 132_868_840,
+    "vgg13_bn": 133_053_736,
+    "vgg16_bn": 138_365_992,
+    "vgg19_bn": 143_678_248,
+    "vgg11_d2l": 128_806_154,
+    "mnist_mlp": 99_710,
+    "mnist_mlp_bn": 100_010,  # 600 of scale and shift, and 300 biases fewer
 }
 
 
@@ -34,7 +66,16 @@ def network(request: pytest.FixtureRequest) -> Network:
 
 
 def images(network: Network, count: int = 2) -> torch.Tensor:
-    return torch.randn(count, *model_card(network.name).input_size, generator=torch.Generator().manual_seed(0))
+    shape = network.in_channels, *small(network.name)
+    return torch.randn(count, *shape, generator=torch.Generator().manual_seed(0))
+
+
+def small(name: str) -> tuple[int, int]:
+    """A size of images that the network takes in little time: its own, or where it takes others no more than 64."""
+    card = model_card(name)
+    height, width = card.input_size[1:]
+    most = height if card.fixed_size else max(card.least_size, 64)
+    return min(height, most), min(width, most)
 
 
 def test_the_table_below_names_every_network() -> None:
@@ -62,7 +103,7 @@ def test_the_figure_that_its_paper_prints_agrees(name: str) -> None:
 
 def test_it_answers_with_a_logit_a_class(network: Network) -> None:
     with torch.no_grad():
-        assert network(images(network)).shape == (2, 10)
+        assert network(images(network)).shape == (2, model_card(network.name).num_classes)
 
 
 def test_its_walk_ends_in_its_logits(network: Network) -> None:
@@ -102,10 +143,10 @@ def test_a_new_head_leaves_the_rest_as_it_is(network: Network) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_can_be_built_for_other_channels_and_classes(name: str) -> None:
-    channels, height, width = model_card(name).input_size
-    other = build(name, num_classes=7, in_channels=4 - channels)
+    channels = 4 - model_card(name).input_size[0]
+    other = build(name, num_classes=7, in_channels=channels)
     with torch.no_grad():
-        assert other(torch.zeros(2, 4 - channels, height, width)).shape == (2, 7)
+        assert other(torch.zeros(2, channels, *small(name))).shape == (2, 7)
 
 
 def test_it_refuses_images_of_other_channels(network: Network) -> None:
@@ -115,6 +156,7 @@ def test_it_refuses_images_of_other_channels(network: Network) -> None:
 
 def test_it_takes_the_least_size_and_refuses_a_smaller_one(network: Network) -> None:
     least = network.least_size
+    assert least == model_card(network.name).least_size
     with torch.no_grad():
         network(torch.zeros(2, network.in_channels, least, least))
     with pytest.raises(ValueError, match=f"{least}×{least}"):

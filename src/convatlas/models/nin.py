@@ -166,6 +166,7 @@ register(
     table="Fig. 2, Table 1",
     input_size=(3, 32, 32),
     num_classes=10,
+    least_size=4,
     published={"nin_cifar": {"top1_error": 10.41, "data": "CIFAR-10, without augmentation"}},
     deviations=("the widths, which the paper does not print, are those of the definition that its authors released",),
 )
@@ -177,6 +178,7 @@ register(
     table="the authors' model definition",
     input_size=(3, 224, 224),
     num_classes=1000,
+    least_size=39,
     published={"nin_imagenet": {"params": "7.6M", "top1_error": 40.64, "data": "ImageNet-2012 val"}},
     deviations=("the paper has no network for ImageNet; this is the definition that its authors released",),
 )
@@ -188,4 +190,5 @@ register(
     table="chapter NiN",
     input_size=(1, 224, 224),
     num_classes=10,
+    least_size=67,
 )

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,9 +25,9 @@ class Network(nn.Module):
     stage: it holds classifiers that hang on the stages they are named after, and help in training alone.
     """
 
-    fixed_size: ClassVar[bool] = False
+    fixed_size: bool = False
     """Whether a dense layer fixes the size of the image."""
-    least_size: ClassVar[int] = 1
+    least_size: int = 1
     """The least height and width, in pixels."""
 
     spec: Any

@@ -60,10 +60,15 @@ def register(
     table: str,
     input_size: tuple[int, int, int],
     num_classes: int,
+    least_size: int | None = None,
     published: Mapping[str, Mapping[str, str | float]] | None = None,
     deviations: tuple[str, ...] | Mapping[str, tuple[str, ...]] = (),
 ) -> None:
-    """Enter a paper's table: a name and a spec for each of its rows. Deviations are of all rows, or by name."""
+    """Enter a paper's table: a name and a spec for each of its rows. Deviations are of all rows, or by name.
+
+    `least_size` is the network's, or where that depends on the spec these rows'; a fixed size is that of the input.
+    """
+    least_size = input_size[1] if network.fixed_size else least_size or network.least_size
     for name, spec in variants.items():
         assert name not in ENTRIES, f"{name} is registered twice"
         card = Card(
@@ -73,7 +78,7 @@ def register(
             table=table,
             input_size=input_size,
             num_classes=num_classes,
-            least_size=network.least_size,
+            least_size=least_size,
             fixed_size=network.fixed_size,
             spec=spec,
             published=(published or {}).get(name, {}),

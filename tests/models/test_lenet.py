@@ -119,3 +119,12 @@ def test_the_lecture_form_can_have_relu_and_max_pooling() -> None:
     assert torch.nn.ReLU in kinds
     assert torch.nn.MaxPool2d in kinds
     assert not kinds & {torch.nn.Sigmoid, torch.nn.AvgPool2d}
+
+
+def test_the_lecture_form_with_batch_normalisation_has_256_inputs_to_its_dense_layers() -> None:
+    network = build("lenet_bn").eval()
+    shapes = {name: tuple(y.shape[1:]) for name, y in network.walk(torch.zeros(1, 1, 28, 28))}
+    assert shapes["pool1"] == (6, 12, 12)
+    assert shapes["pool2"] == (16, 4, 4)
+    assert network.fc3.dense.in_features == 256
+    assert list(dict(network.fc3.named_children())) == ["flatten", "dense", "bn", "act"]

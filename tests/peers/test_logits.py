@@ -42,6 +42,16 @@ OURS: dict[str, str] = {
     "torchvision/shufflenet_v2_x2_0": "shufflenet_v2_x2_0",
     "torchvision/vit_b_16":           "vit_b_16",
     "timm/vit_base_patch16_224":      "vit_b_16",
+    # AlexNet, VGG
+    "torchvision/alexnet":       "alexnet_owt",
+    "torchvision/vgg11":         "vgg11",
+    "torchvision/vgg11_bn":      "vgg11_bn",
+    "torchvision/vgg13_bn":      "vgg13_bn",
+    "torchvision/vgg16":         "vgg16",
+    "torchvision/vgg16_bn":      "vgg16_bn",
+    "torchvision/vgg19":         "vgg19",
+    "timm/vgg16":                "vgg16",
+    "torchvision/googlenet": "googlenet_tv",
 }  # fmt: skip
 
 

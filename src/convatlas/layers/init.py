@@ -1,4 +1,4 @@
-"""How weights begin: the rules of Glorot and Bengio (2010) and He et al. (2015)."""
+"""How weights begin: the rules of Glorot and Bengio (2010) and He et al. (2015), and those before them."""
 
 import math
 
@@ -38,6 +38,14 @@ def lecun_(module: nn.Module) -> None:
             nn.init.uniform_(layer.weight, -bound, bound)
             if layer.bias is not None:
                 nn.init.uniform_(layer.bias, -bound, bound)
+
+
+def gaussian_(module: nn.Module, std: float) -> None:
+    """Draw every convolution and dense layer from N(0, std²); biases 0 (Krizhevsky et al. 2012, Sec. 5)."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.normal_(layer.weight, std=std)
+            zero_bias_(layer)
 
 
 def zero_bias_(layer: nn.Conv2d | nn.Linear) -> None:

@@ -3,6 +3,9 @@
 # isort: off
 from convatlas.models import (
     lenet,
+    alexnet,
+    nin,
+    vgg,
     resnet,
     preresnet,
     stochastic_depth,
@@ -19,11 +22,13 @@ from convatlas.models import (
 from convatlas.registry import build, list_models, model_card
 
 __all__ = [
+    "alexnet",
     "build",
     "densenet",
     "lenet",
     "list_models",
     "model_card",
+    "nin",
     "preresnet",
     "resnet",
     "resnext",
@@ -31,6 +36,7 @@ __all__ = [
     "shufflenet_v1",
     "shufflenet_v2",
     "stochastic_depth",
+    "vgg",
     "vit",
     "wide_resnet",
 ]

@@ -201,14 +201,22 @@ class LeNetSpec:
 
     activation: Literal["sigmoid", "tanh", "relu"] = "sigmoid"
     pool: Literal["average", "max"] = "average"
+    norm: Literal["none", "batch"] = "none"  # before each activation
+    padding: int = 2  # of conv1
 
     def __post_init__(self) -> None:
         check_choice("activation", self.activation, tuple(ACTIVATIONS))
         check_choice("pool", self.pool, tuple(POOLS))
+        check_choice("norm", self.norm, ("none", "batch"))
+        if self.padding not in (0, 2):
+            raise ValueError(f"padding is 0 or 2, not {self.padding!r}")
 
 
 class LeNet(Network):
-    """The lecture form of LeNet: two convolutions, three dense layers, 61,706 parameters."""
+    """The lecture form of LeNet: two convolutions, three dense layers, 61,706 parameters.
+
+    With batch normalisation, as its chapter has it, conv1 has no padding; layers keep the biases that it makes idle.
+    """
 
     fixed_size = True
     least_size = 28
@@ -217,14 +225,15 @@ class LeNet(Network):
         super().__init__(num_classes=num_classes, in_channels=in_channels)
         self.spec = spec
         # fmt: off
-        act, pool = ACTIVATIONS[spec.activation], POOLS[spec.pool]
-        self.conv1 = part(conv=nn.Conv2d(in_channels, 6, kernel_size=5, padding=2), act=act())  # 6@28×28
-        self.pool1 = pool(kernel_size=2, stride=2)                                              # 6@14×14
-        self.conv2 = part(conv=nn.Conv2d(6, 16, kernel_size=5), act=act())                      # 16@10×10
-        self.pool2 = pool(kernel_size=2, stride=2)                                              # 16@5×5
-        self.fc3 = part(flatten=nn.Flatten(), dense=nn.Linear(16 * 5 * 5, 120), act=act())      # 120
-        self.fc4 = part(dense=nn.Linear(120, 84), act=act())                                    # 84
-        self.fc5 = self.classifier()                                                            # 10
+        pool, padding = POOLS[spec.pool], spec.padding
+        side = 4 + padding // 2                                                        # 5 in the chapter LeNet
+        self.conv1 = part(conv=nn.Conv2d(in_channels, 6, kernel_size=5, padding=padding), **after(6, spec))  # 6@28×28
+        self.pool1 = pool(kernel_size=2, stride=2)                                     # 6@14×14
+        self.conv2 = part(conv=nn.Conv2d(6, 16, kernel_size=5), **after(16, spec))     # 16@10×10
+        self.pool2 = pool(kernel_size=2, stride=2)                                     # 16@5×5
+        self.fc3 = part(flatten=nn.Flatten(), dense=nn.Linear(16 * side * side, 120), **after(120, spec, dense=True))
+        self.fc4 = part(dense=nn.Linear(120, 84), **after(84, spec, dense=True))       # 84
+        self.fc5 = self.classifier()                                                   # 10
         # fmt: on
         self.initialize()
 
@@ -237,6 +246,12 @@ class LeNet(Network):
         dense = nn.Linear(84, self.num_classes)
         xavier_(dense)
         return dense
+
+
+def after(channels: int, spec: LeNetSpec, *, dense: bool = False) -> dict[str, nn.Module]:
+    """What follows a layer: the activation, and before it batch normalisation where the spec has it."""
+    norm = nn.BatchNorm1d if dense else nn.BatchNorm2d
+    return ({"bn": norm(channels)} if spec.norm == "batch" else {}) | {"act": ACTIVATIONS[spec.activation]()}
 
 
 def part(**modules: nn.Module) -> nn.Sequential:
@@ -268,4 +283,13 @@ register(
     input_size=(1, 28, 28),
     num_classes=10,
     published={"lenet": {"params": "61,706"}},
+)
+register(
+    LeNet,
+    {"lenet_bn": LeNetSpec(norm="batch", padding=0)},
+    family="LeNet",
+    paper="zhang2021",
+    table="chapter Batch Normalization",
+    input_size=(1, 28, 28),
+    num_classes=10,
 )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from convatlas.errors import InputError
 from convatlas.models import build, list_models
@@ -28,13 +28,10 @@ class Layout:
     """A key that only this layout has."""
     rules: tuple[tuple[str, str], ...]
     """(pattern, replacement), in order: the first that matches renames a key; where nothing is left, drops it."""
-    flat: tuple[str, ...] = ()
-    """Our keys of dense layers that are 1×1 convolutions there."""
 
     def renamed(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The state under our names; keys that no rule knows keep theirs."""
-        renamed = {ours: value for key, value in state.items() if (ours := self.rename(key))}
-        return renamed | {key: renamed[key].flatten(1) for key in self.flat if key in renamed}
+        return {ours: value for key, value in state.items() if (ours := self.rename(key))}
 
     def names(self, model: str) -> bool:
         """Whether these are names for the network that we call `model`."""
@@ -62,7 +59,68 @@ RESIDUAL_STAGES = tuple(
     )
 )
 
+def vgg(name: str, convolutions: tuple[int, ...], *, norm: bool = False) -> Layout:
+    """torchvision's names for a VGG with so many convolutions a block, which it numbers through; and timm's."""
+    rules, index = [], 0
+    for block, count in enumerate(convolutions, start=1):
+        for layer in range(1, count + 1):
+            ours = f"conv{block}.conv{block}_{layer}"
+            rules.append((rf"^features\.{index}\.", f"{ours}.conv."))
+            if norm:
+                rules.append((rf"^features\.{index + 1}\.", f"{ours}.bn."))
+            index += 3 if norm else 2
+        index += 1  # the pooling
+    rules += [
+        (r"^(classifier\.0|pre_logits\.fc1)\.", "fc6.dense."),
+        (r"^(classifier\.3|pre_logits\.fc2)\.", "fc7.dense."),
+        (r"^(classifier\.6|head\.fc)\.", "fc8."),
+    ]
+    return Layout(source="torchvision's and timm's VGG", models=(name,), mark="features.0.weight", rules=tuple(rules))
+
+
 LAYOUTS = (
+    # AlexNet and VGG
+    Layout(
+        source="torchvision's AlexNet",
+        models=("alexnet_owt",),
+        mark="features.0.weight",
+        rules=(
+            (r"^features\.0\.", "conv1.conv."),
+            (r"^features\.3\.", "conv2.conv."),
+            (r"^features\.6\.", "conv3.conv."),
+            (r"^features\.8\.", "conv4.conv."),
+            (r"^features\.10\.", "conv5.conv."),
+            (r"^classifier\.1\.", "fc6.dense."),
+            (r"^classifier\.4\.", "fc7.dense."),
+            (r"^classifier\.6\.", "fc8."),
+        ),
+    ),
+    vgg("vgg11", (1, 1, 2, 2, 2)),
+    vgg("vgg13", (2, 2, 2, 2, 2)),
+    vgg("vgg16", (2, 2, 3, 3, 3)),
+    vgg("vgg19", (2, 2, 4, 4, 4)),
+    vgg("vgg11_bn", (1, 1, 2, 2, 2), norm=True),
+    vgg("vgg13_bn", (2, 2, 2, 2, 2), norm=True),
+    vgg("vgg16_bn", (2, 2, 3, 3, 3), norm=True),
+    vgg("vgg19_bn", (2, 2, 4, 4, 4), norm=True),
+    # GoogLeNet
+    Layout(
+        source="torchvision's GoogLeNet",
+        models=("googlenet_tv",),
+        mark="inception3a.branch1.conv.weight",
+        rules=(
+            (r"^conv2\.", "conv2.reduce_3x3."),
+            (r"^conv3\.", "conv2.conv_3x3."),
+            (r"^inception(\w+)\.branch1\.", r"inception_\1.conv_1x1."),
+            (r"^inception(\w+)\.branch2\.0\.", r"inception_\1.reduce_3x3."),
+            (r"^inception(\w+)\.branch2\.1\.", r"inception_\1.conv_3x3."),
+            (r"^inception(\w+)\.branch3\.0\.", r"inception_\1.reduce_5x5."),
+            (r"^inception(\w+)\.branch3\.1\.", r"inception_\1.conv_5x5."),
+            (r"^inception(\w+)\.branch4\.1\.", r"inception_\1.pool_proj."),
+            (r"^aux1\.", "auxiliary.inception_4a."),
+            (r"^aux2\.", "auxiliary.inception_4d."),
+            (r"^fc\.", "linear."),
+        ),
     # github.com/akamaster/pytorch_resnet_cifar10, and the many that follow its names
     Layout(
         source="the well-known CIFAR ResNets",
@@ -136,7 +194,6 @@ LAYOUTS = (
             (r"^norm\.", "activation.bn."),
             (r"^head\.fc\.", "fc."),
         ),
-        flat=("fc.weight",),
     ),
     # DenseNet: torchvision's, which are timm's too; older files have a dot in `norm.1`
     Layout(
@@ -244,13 +301,19 @@ def to_ours(state: Mapping[str, Tensor], network: Network) -> dict[str, Tensor]:
     marked = [layout for layout in LAYOUTS if layout.mark in state]
     for layout in marked:
         if layout.names(network.name):
-            return layout.renamed(state)
+            return with_dense_layers(layout.renamed(state), network)
     for layout in marked:
         if found := looks_like(layout.renamed(state), filter(layout.names, list_models())):
             raise InputError(
                 f"these are the weights of {found}, under the names of {layout.source}; {network.name} is another form"
             )
     return dict(state)
+
+
+def with_dense_layers(state: Mapping[str, Tensor], network: Network) -> dict[str, Tensor]:
+    """The state with the 1×1 convolutions that another library has for our dense layers laid flat."""
+    dense = {name + ".weight" for name, layer in network.named_modules() if isinstance(layer, nn.Linear)}
+    return {key: value.flatten(1) if key in dense else value for key, value in state.items()}
 
 
 def looks_like(state: Mapping[str, Tensor], names: Iterable[str]) -> str | None:

@@ -40,4 +40,16 @@ PAPERS = {
     "zhang2021": Paper(
         "Zhang, Lipton, Li, Smola", 2021, "Dive into deep learning", "arXiv:2106.11342",
     ),
+    "szegedy2014": Paper(
+        "Szegedy, Liu, Jia, Sermanet, Reed, Anguelov, Erhan, Vanhoucke, Rabinovich", 2014,
+        "Going deeper with convolutions", "arXiv:1409.4842",
+    ),
+    "ioffe2015": Paper(
+        "Ioffe, Szegedy", 2015,
+        "Batch normalization: accelerating deep network training by reducing internal covariate shift",
+        "arXiv:1502.03167",
+    ),
+    "hu2018": Paper(
+        "Hu, Shen, Sun", 2018, "Squeeze-and-excitation networks", "arXiv:1709.01507",
+    ),
 }  # fmt: skip

@@ -25,6 +25,19 @@ OURS: dict[str, tuple[str, Mapping[str, Any]]] = {
     "lenet5-1998":                 ("lenet5",   {}),
     "lenet5-1998-distortions":     ("lenet5",   {}),
     "lenet-d2l":                   ("lenet",    {}),
+    # GoogLeNet and BatchNorm
+    "googlenet":                   ("googlenet",       {}),
+    "googlenet-separable-stem":    ("googlenet",       {"stem": "separable"}),
+    "googlenet-aux":               ("googlenet",       {"auxiliary": True}),
+    "googlenet-caffe":             ("googlenet",       {}),
+    "googlenet-torchvision":       ("googlenet_tv",    {}),
+    "googlenet-d2l":               ("googlenet_d2l",   {}),
+    "bn-inception":                ("bn_inception",    {}),
+    "bn-inception/bn-baseline":    ("bn_inception",    {"dropout": 0.4}),
+    "bn-inception/bn-x5":          ("bn_inception",    {}),
+    "bn-inception/bn-x30":         ("bn_inception",    {}),
+    "bn-inception/bn-x5-sigmoid":  ("bn_inception",    {"activation": "sigmoid"}),
+    "se-bn-inception":             ("se_bn_inception", {}),
 }  # fmt: skip
 
 UNSEEN = {"lenet5-1998": 36 * 100 * 25, "lenet5-1998-distortions": 36 * 100 * 25}

@@ -31,10 +31,13 @@ def load_weights(network: Network, source: Source) -> Network:
     such as `module.` are stripped, and names of other libraries are mapped to ours.
 
     Raises InputError, and leaves the network as it was, where a key is missing, unexpected or of another
-    shape; the message names them. Counters of batches, which old files lack, may be missing.
+    shape; the message names them. Counters of batches, which old files lack, may be missing; auxiliary
+    classifiers, which help in training alone, are left out where the network has none.
     """
     label = "the given mapping" if isinstance(source, Mapping) else str(source)
     state = to_ours(read_state(source), network)
+    if network.auxiliary is None:
+        state = {k: v for k, v in state.items() if not k.startswith("auxiliary.")}
     ours = network.state_dict()
 
     missing = [k for k in ours if k not in state and not k.endswith("num_batches_tracked")]

@@ -58,6 +58,24 @@ LAYOUTS = (
             (r"^linear\.", "fc."),
         ),
     ),
+    Layout(
+        source="torchvision's GoogLeNet",
+        models=("googlenet_tv",),
+        mark="inception3a.branch1.conv.weight",
+        rules=(
+            (r"^conv2\.", "conv2.reduce_3x3."),
+            (r"^conv3\.", "conv2.conv_3x3."),
+            (r"^inception(\w+)\.branch1\.", r"inception_\1.conv_1x1."),
+            (r"^inception(\w+)\.branch2\.0\.", r"inception_\1.reduce_3x3."),
+            (r"^inception(\w+)\.branch2\.1\.", r"inception_\1.conv_3x3."),
+            (r"^inception(\w+)\.branch3\.0\.", r"inception_\1.reduce_5x5."),
+            (r"^inception(\w+)\.branch3\.1\.", r"inception_\1.conv_5x5."),
+            (r"^inception(\w+)\.branch4\.1\.", r"inception_\1.pool_proj."),
+            (r"^aux1\.", "auxiliary.inception_4a."),
+            (r"^aux2\.", "auxiliary.inception_4d."),
+            (r"^fc\.", "linear."),
+        ),
+    ),
 )
 
 

@@ -1,0 +1,13 @@
+"""Local response normalisation: Krizhevsky, Sutskever, Hinton 2012, Sec. 3.3."""
+
+from torch import nn
+
+
+class LocalResponseNorm(nn.LocalResponseNorm):
+    """`(N, C, H, W) -> (N, C, H, W)`: b = a / (k + α Σ a²)^β, where the sum is over `size` neighbouring channels.
+
+    α multiplies the plain sum, as in the paper; torch and Caffe multiply the mean, which is `size` times less.
+    """
+
+    def __init__(self, size: int = 5, *, k: float = 2.0, alpha: float = 1e-4, beta: float = 0.75) -> None:
+        super().__init__(size, alpha=alpha * size, beta=beta, k=k)

@@ -1,6 +1,7 @@
 """Local response normalisation: Krizhevsky, Sutskever, Hinton 2012, Sec. 3.3."""
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 
 class LocalResponseNorm(nn.LocalResponseNorm):
@@ -11,3 +12,8 @@ class LocalResponseNorm(nn.LocalResponseNorm):
 
     def __init__(self, size: int = 5, *, k: float = 2.0, alpha: float = 1e-4, beta: float = 0.75) -> None:
         super().__init__(size, alpha=alpha * size, beta=beta, k=k)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """In single precision at least: the square of what is above 255 is more than a float16 holds."""
+        wide = torch.promote_types(x.dtype, torch.float32)
+        return super().forward(x.to(wide)).to(x.dtype)

@@ -70,9 +70,9 @@ class Spec:
         check_choice("norm", self.norm, ("batch", "none"))
         check_choice("activation", self.activation, tuple(ACTIVATIONS))
         check_choice("stem", self.stem, ("dense", "separable"))
-        if not 0 <= self.dropout < 1:
+        if not isinstance(self.dropout, int | float) or not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is a probability from 0 to below 1, and not {self.dropout!r}")
-        if self.se is not None and not 1 <= self.se <= 256:  # the narrowest module has 256 maps
+        if self.se is not None and (not isinstance(self.se, int) or not 1 <= self.se <= 256):  # 3a has 256 maps
             raise ValueError(f"se, the reduction of the gates, is a whole number from 1 to 256, and not {self.se!r}")
 
 

@@ -93,9 +93,11 @@ class Spec:
         check_choice("stem", self.stem, ("dense", "separable"))
         check_choice("norm", self.norm, ("lrn", "batch", "none"))
         check_choice("pool", self.pool, ("ceil", "ceil_2x2", "padded"))
+        if not isinstance(self.auxiliary, bool):
+            raise ValueError(f"auxiliary is true or false, and not {self.auxiliary!r}")
         if self.largest not in (5, 3):
             raise ValueError(f"largest, the kernel of the widest path, is 5 or 3, and not {self.largest!r}")
-        if not 0 <= self.dropout < 1:
+        if not isinstance(self.dropout, int | float) or not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is a probability from 0 to below 1, and not {self.dropout!r}")
 
 
@@ -213,7 +215,8 @@ class GoogLeNet(Network):
         self.linear = self.classifier()                                          # 1000
         # fmt: on
         if spec.auxiliary:
-            self.least_size = 65  # type: ignore[misc]  # a 5×5 map for the heads' average
+            if spec.pool != "ceil_2x2":
+                self.least_size = 80  # type: ignore[misc]  # a 5×5 map for the heads' average
             self.auxiliary = self.auxiliary_classifiers()
         self.initialize()
 

@@ -122,16 +122,18 @@ def test_a_module_with_reductions_costs_a_third_of_the_naive_one() -> None:
     assert operations(reduced, x) == 28 * 28 * (reductions + 9 * 64 * 192 + 25 * 64 * 96) == 271_351_808
 
 
-def test_the_network_of_naive_modules_grows_from_stage_to_stage() -> None:
-    network, channels, expected = on_meta("googlenet", module="naive"), 192, {}
+def test_a_network_of_naive_modules_grows_from_stage_to_stage_and_costs_eight_times_as_much() -> None:
+    network, x = on_meta("googlenet", module="naive"), torch.empty(1, 3, 224, 224, device="meta")
+    seen = {name: y.shape[1] for name, y in network.walk(x)}
+    channels, macs = 192, 112**2 * 49 * 3 * 64 + 56**2 * (64 * 64 + 9 * 64 * 192)
     for name, widths in TABLE_1.items():
-        channels += widths.conv_1x1 + widths.conv_3x3 + widths.conv_5x5
-        expected[name] = channels
-    x = torch.empty(1, 3, 224, 224, device="meta")
-    seen = {name: y.shape[1] for name, y in network.walk(x) if name in TABLE_1}
-    assert seen == expected
-    assert expected["inception_5b"] == 4_944
-    assert operations(network, x) > 10 * operations(on_meta("googlenet"), x)
+        one, three, five = widths.conv_1x1, widths.conv_3x3, widths.conv_5x5
+        macs += PRINTED[name].size ** 2 * channels * (one + 9 * three + 25 * five)
+        channels += one + three + five
+        assert seen[name] == channels
+    assert channels == 4_944
+    assert operations(network, x) == macs + channels * 1000 == 12_568_061_056
+    assert round(12_568_061_056 / operations(on_meta("googlenet"), x), 1) == 7.9
 
 
 def test_local_response_normalisation_stands_where_figure_3_has_it() -> None:

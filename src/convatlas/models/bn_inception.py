@@ -196,7 +196,7 @@ def part(**modules: nn.Module) -> nn.Sequential:
 register(
     BNInception,
     {"bn_inception": Spec()},
-    family="BN-Inception",
+    family="BatchNorm",
     paper="ioffe2015",
     table="Fig. 5",
     input_size=(3, 224, 224),

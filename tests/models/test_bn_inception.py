@@ -56,6 +56,10 @@ def test_a_separable_stem_is_the_papers() -> None:
     assert parameters(dense) - parameters(separable) == 7 * 7 * 3 * 64 - (7 * 7 * 3 * 8 + 24 * 64)
 
 
+def test_normalisation_adds_600_parameters_to_the_small_network_and_takes_300_biases() -> None:
+    assert parameters(build("bn_mlp")) - parameters(build("bn_mlp", norm="none")) == 600 - 300
+
+
 @pytest.mark.parametrize("side", [4, 5, 6, 7])
 def test_a_halving_pool_gives_maps_of_the_size_of_a_strided_convolution(side: int) -> None:
     x = torch.randn(1, 2, side, side + 1, generator=torch.Generator().manual_seed(side))

@@ -37,6 +37,7 @@ OURS: dict[str, tuple[str, Mapping[str, Any]]] = {
     "bn-inception/bn-x5":          ("bn_inception",    {}),
     "bn-inception/bn-x30":         ("bn_inception",    {}),
     "bn-inception/bn-x5-sigmoid":  ("bn_inception",    {"activation": "sigmoid"}),
+    "bn-mnist-mlp":                ("bn_mlp",          {"norm": "none"}),
     "se-bn-inception":             ("se_bn_inception", {}),
 }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""BN-Inception: Ioffe, Szegedy 2015, Fig. 5; and Sec. 4.2's networks without normalisation and with sigmoids."""
+"""BN-Inception: Ioffe, Szegedy 2015, Fig. 5; what Sec. 4.2 compares with it; and the small network of Sec. 4.1."""
 
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convatlas.layers.gating import SqueezeExcitation
-from convatlas.layers.init import xavier_
+from convatlas.layers.init import xavier_, zero_bias_
 from convatlas.network import Network
 from convatlas.registry import check_choice, derive, register
 
@@ -193,6 +193,61 @@ def part(**modules: nn.Module) -> nn.Sequential:
     return nn.Sequential(OrderedDict(modules))
 
 
+# --------------------------------------------------------------------------- Sec. 4.1, on MNIST
+
+
+@dataclass(frozen=True)
+class SmallSpec:
+    """The two networks whose activations Fig. 1 compares."""
+
+    norm: Literal["batch", "none"] = "batch"
+
+    def __post_init__(self) -> None:
+        check_choice("norm", self.norm, ("batch", "none"))
+
+
+class SmallNetwork(Network):
+    """Sec. 4.1: "3 fully-connected hidden layers with 100 activations each", sigmoids, and a dense classifier."""
+
+    fixed_size = True
+    least_size = 28
+
+    def __init__(self, spec: SmallSpec, *, num_classes: int, in_channels: int) -> None:
+        super().__init__(num_classes=num_classes, in_channels=in_channels)
+        self.spec = spec
+        self.flatten = nn.Flatten()
+        self.hidden1 = hidden(28 * 28 * in_channels, spec)
+        self.hidden2 = hidden(100, spec)
+        self.hidden3 = hidden(100, spec)
+        self.output = self.classifier()
+        self.initialize()
+
+    def initialize(self) -> None:
+        """The paper's "small random Gaussian values", whose deviation it leaves open: 0.1, which is 1/√100."""
+        for layer in self.modules():
+            if isinstance(layer, nn.Linear):
+                small_(layer)
+
+    def classifier(self) -> nn.Module:
+        """One unit per class."""
+        dense = nn.Linear(100, self.num_classes)
+        small_(dense)
+        return dense
+
+
+def hidden(inputs: int, spec: SmallSpec) -> nn.Sequential:
+    """`(N, inputs) -> (N, 100)`: y = g(BN(Wu)), or g(Wu + b)."""
+    if spec.norm == "none":
+        return part(dense=nn.Linear(inputs, 100), act=nn.Sigmoid())
+    return part(dense=nn.Linear(inputs, 100, bias=False), bn=nn.BatchNorm1d(100), act=nn.Sigmoid())
+
+
+def small_(dense: nn.Linear) -> None:
+    """Draw the weights from N(0, 0.1²); the bias is 0."""
+    nn.init.normal_(dense.weight, std=0.1)
+    zero_bias_(dense)
+
+
 register(
     BNInception,
     {"bn_inception": Spec()},
@@ -204,9 +259,19 @@ register(
     # No params: the paper's text has 13.6·10⁶, and the widths of its Fig. 5 come to 11.3·10⁶.
     published={"bn_inception": {"top1_error": 25.2, "top5_error": 7.82, "data": "ImageNet, single crop, BN-x30"}},
     deviations=(
-        'the first convolution is dense, as in the networks that are published; the paper\'s is `stem="separable"`',
-        "the weights begin as Glorot and Bengio draw them; the paper does not say how",
+        "the first convolution is dense, as in the networks with public weights; the paper's is separable (`stem`)",
+        "the weights begin as Glorot and Bengio draw them; the papers do not say how",
     ),
+)
+register(
+    SmallNetwork,
+    {"bn_mlp": SmallSpec()},
+    family="BatchNorm",
+    paper="ioffe2015",
+    table="Sec. 4.1, Fig. 1",
+    input_size=(1, 28, 28),
+    num_classes=10,
+    deviations=('the weights begin with a standard deviation of 0.1; the paper has "small random Gaussian values"',),
 )
 derive(
     {"se_bn_inception": ("bn_inception", {"se": 16})},

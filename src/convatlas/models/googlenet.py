@@ -323,6 +323,7 @@ register(
             "torchvision's form: the pool before 5a has 2×2 windows, and 20 % of the units are dropped, not 40 %",
             "torchvision's form: the auxiliary classifiers take an adaptive average, not that of 5×5 windows",
             "the weights begin as Glorot and Bengio draw them, where torchvision's begin as a cut normal distribution",
+            "torchvision's trained weights are for images from −1 to 1, which torchvision brings about in its network",
         ),
     },
 )  # fmt: skip

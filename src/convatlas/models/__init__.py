@@ -6,6 +6,8 @@ from convatlas.models import (
     alexnet,
     nin,
     vgg,
+    googlenet,
+    bn_inception,
     resnet,
     preresnet,
     stochastic_depth,
@@ -23,8 +25,10 @@ from convatlas.registry import build, list_models, model_card
 
 __all__ = [
     "alexnet",
+    "bn_inception",
     "build",
     "densenet",
+    "googlenet",
     "lenet",
     "list_models",
     "model_card",

@@ -59,6 +59,7 @@ RESIDUAL_STAGES = tuple(
     )
 )
 
+
 def vgg(name: str, convolutions: tuple[int, ...], *, norm: bool = False) -> Layout:
     """torchvision's names for a VGG with so many convolutions a block, which it numbers through; and timm's."""
     rules, index = [], 0
@@ -121,6 +122,7 @@ LAYOUTS = (
             (r"^aux2\.", "auxiliary.inception_4d."),
             (r"^fc\.", "linear."),
         ),
+    ),
     # github.com/akamaster/pytorch_resnet_cifar10, and the many that follow its names
     Layout(
         source="the well-known CIFAR ResNets",

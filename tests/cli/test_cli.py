@@ -147,11 +147,47 @@ def test_unreadable_pictures_are_said_and_passed_over(convatlas, run: Path, tmp_
 
 
 def test_models_are_listed_with_their_parameters_and_errors(convatlas) -> None:
-    assert "1,727,962  6.43 %" in " ".join(convatlas("models", "resnet110").out.split(" ")).replace("   ", "  ")
-    listed = {row["name"]: row for row in json.loads(convatlas("models", "--json").out)}
+    assert "1,727,962  252.89 M  6.43 %" in convatlas("models", "resnet110").out
+    listed = {row["name"]: row for row in json.loads(convatlas("models", "*net5*", "--json").out)}
     assert listed["lenet5"]["parameters"] == 60_000
+    assert listed["lenet5"]["macs"] == 325_680
     assert listed["resnet56"]["published"]["top1_error"] == 6.97
     assert any("Fig. 3" in words for words in listed["lenet5"]["deviations"])
+
+
+@pytest.mark.parametrize(
+    ("sort", "key"),
+    [
+        ("params", lambda row: row["parameters"]),
+        ("macs", lambda row: row["macs"]),
+        ("year", lambda row: row["year"]),
+        ("error", lambda row: row["published"].get("top1_error", 100)),  # without a printed one: last
+    ],
+)
+def test_models_are_sorted_by_what_is_asked_for(convatlas, sort: str, key) -> None:
+    plain_and_residual = "*n*[24][04]"
+    listed, ordered = (
+        json.loads(convatlas("models", plain_and_residual, "--sort", by, "--json").out) for by in (sort, "history")
+    )
+    assert listed == sorted(ordered, key=key)
+
+
+def test_models_are_sorted_by_name_as_people_count(convatlas) -> None:
+    names = [row["name"] for row in json.loads(convatlas("models", "plain*", "--sort", "name", "--json").out)]
+    assert names[:5] == ["plain20", "plain32", "plain44", "plain56", "plain110"]
+
+
+def test_a_narrow_terminal_cuts_the_titles_of_the_papers_and_nothing_else(convatlas, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    wide = convatlas("models", "*20").out.splitlines()
+    for columns in (20, 80):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        narrow = convatlas("models", "*20").out.splitlines()
+        assert len(narrow) == len(wide)
+        for cut, whole in zip(narrow, wide, strict=True):
+            assert whole.rstrip().startswith(cut.rstrip().removesuffix("…"))
+            assert len(cut) <= max(columns, whole.index("He,") + 5 if "He," in whole else len(cut))
+    assert wide[0].split() == ["model", "year", "images", "parameters", "MACs", "error", "paper"]
 
 
 @pytest.mark.parametrize(("depth", "right"), [(20, 932), (56, 943)])
@@ -227,6 +263,7 @@ def make(folder: Path, *names: str, value: int = 0) -> Path:
         ("predict tests/nothing-1 {tmp}/flat", "there is no run tests/nothing-1"),
         ("train --data tests/nothing", "there is no data 'tests/nothing'"),
         ("models nothing", "no model matches 'nothing'"),
+        ("models --sort depth", "'depth' for argument '--sort'"),
         ("data {tmp}/nothing", "there is no data"),
     ],
 )

@@ -1,13 +1,20 @@
 """`convatlas data` and `convatlas models`: what there is."""
 
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
 from convatlas.cli.words import parse, print_json
 from convatlas.errors import InputError
 from convatlas.wording import nearest
+
+if TYPE_CHECKING:
+    from convatlas.registry import Card
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,12 +49,17 @@ def data(words: list[str]) -> int:
     return 0
 
 
+Sort = Literal["history", "name", "year", "params", "macs", "error"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelsOptions:
     """List the networks of the atlas."""
 
     pattern: Positional[str] = "*"
     """Such as 'resnet*'."""
+    sort: Sort = "history"
+    """By what, the least first."""
     json: bool = False
     """Print JSON."""
 
@@ -55,11 +67,12 @@ class ModelsOptions:
 def models(words: list[str]) -> int:
     """List the networks of the atlas."""
     options = parse(ModelsOptions, "models", words)
-    import torch
     from rich.console import Console
     from rich.table import Table
 
-    from convatlas.models import build, list_models, model_card
+    from convatlas.data.source import natural
+    from convatlas.explain.counts import counts_of
+    from convatlas.models import list_models, model_card
 
     names = list_models(options.pattern)
     if not names:
@@ -67,32 +80,50 @@ def models(words: list[str]) -> int:
             f"no model matches {options.pattern!r}; the nearest: {nearest(options.pattern, list_models())}"
         )
     cards = [model_card(name) for name in names]
-    with torch.device("meta"):
-        parameters = {name: sum(p.numel() for p in build(name).parameters()) for name in names}
+    counts = {name: counts_of(name) for name in names}
+    by: dict[Sort, Callable[[Card], Any]] = {
+        "history": lambda c: names.index(c.name),
+        "name": lambda c: natural(c.name),
+        "year": lambda c: c.year,
+        "params": lambda c: counts[c.name].params,
+        "macs": lambda c: counts[c.name].macs,
+        "error": lambda c: c.published.get("top1_error", math.inf),  # where none is printed, last
+    }
+    cards.sort(key=by[options.sort])
     if options.json:
         print_json(
             [
                 {"name": c.name, "family": c.family, "paper": c.paper.citation, "year": c.year, "table": c.table,
-                 "input_size": c.input_size, "num_classes": c.num_classes, "parameters": parameters[c.name],
-                 "published": dict(c.published), "deviations": c.deviations}
+                 "input_size": c.input_size, "num_classes": c.num_classes, "parameters": counts[c.name].params,
+                 "macs": counts[c.name].macs, "published": dict(c.published), "deviations": c.deviations}
                 for c in cards
             ]
         )  # fmt: skip
         return 0
-    table = Table(box=None, pad_edge=False, header_style="bold")
     rows = [
-        (c.name, str(c.year), "×".join(map(str, c.input_size)), f"{parameters[c.name]:,}",
+        (c.name, str(c.year), "×".join(map(str, c.input_size)), f"{counts[c.name].params:,}",
+         millions(counts[c.name].macs),
          f"{c.published['top1_error']} %" if "top1_error" in c.published else "",
          f"{c.paper.authors.split(',')[0]}, {c.paper.title}")
         for c in cards
     ]  # fmt: skip
-    heads = ("model", "year", "images", "parameters", "error", "paper")
-    for head, column in zip(heads, zip(*rows, strict=True), strict=True):
-        # A narrow terminal cuts the titles of the papers, and nothing else.
-        width = 0 if head == "paper" else max(map(len, column))
-        justify: Literal["left", "right"] = "right" if head in ("parameters", "error") else "left"
-        table.add_column(head, justify=justify, min_width=width, no_wrap=True)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    heads = ("model", "year", "images", "parameters", "MACs", "error", "paper")
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    # A narrow terminal cuts the titles of the papers, and nothing else.
+    console = Console(highlight=False)
+    others = sum(widths[:-1]) + 2 * len(widths[:-1])
+    widths[-1] = max(min(widths[-1], console.width - others), len("paper"))
+    console.width = max(console.width, others + widths[-1])
+    for head, width in zip(heads, widths, strict=True):
+        justify: Literal["left", "right"] = "right" if head in ("parameters", "MACs", "error") else "left"
+        table.add_column(head, justify=justify, width=width, no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    Console(highlight=False).print(table)
+    console.print(table)
     return 0
+
+
+def millions(count: int) -> str:
+    """`40.55 M` or, of a thousand millions and more, `3.86 G`."""
+    return f"{count / 1e9:,.2f} G" if count >= 1e9 else f"{count / 1e6:.2f} M"

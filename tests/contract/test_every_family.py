@@ -9,9 +9,27 @@ from convatlas.models import build, list_models, model_card
 from convatlas.network import Network
 
 EXAMPLES = {
-    # family           its smallest or simplest network
-    "LeNet":           "lenet5",
-    "ResNet-CIFAR":    "resnet20",
+    # family              one of its smaller networks
+    "LeNet":              "lenet5",
+    "AlexNet":            "alexnet",
+    "NiN":                "nin_cifar",
+    "VGG":                "vgg11_bn",
+    "GoogLeNet":          "googlenet",
+    "BatchNorm":          "bn_inception",
+    "ResNet":             "resnet18",
+    "ResNet-CIFAR":       "resnet20",
+    "PreActResNet":       "resnetv2_50",
+    "PreActResNet-CIFAR": "preresnet110",
+    "StochasticDepth":    "resnet110_sd",
+    "WideResNet":         "wrn_40_1",
+    "ResNeXt":            "resnext50_32x4d",
+    "ResNeXt-CIFAR":      "resnext29_8x64d",
+    "DenseNet":           "densenet_d2l",
+    "DenseNet-CIFAR":     "densenet_40_12",
+    "SENet":              "seresnet18",
+    "ShuffleNet":         "shufflenet_v1_x0_25_g3",
+    "ShuffleNetV2":       "shufflenet_v2_x0_5",
+    "ViT":                "vit_cifar",
 }  # fmt: skip
 
 

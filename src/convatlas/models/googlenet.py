@@ -216,7 +216,7 @@ class GoogLeNet(Network):
         # fmt: on
         if spec.auxiliary:
             if spec.pool != "ceil_2x2":
-                self.least_size = 80  # type: ignore[misc]  # a 5×5 map for the heads' average
+                self.least_size = 80  # a 5×5 map for the heads' average
             self.auxiliary = self.auxiliary_classifiers()
         self.initialize()
 

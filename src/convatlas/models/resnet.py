@@ -218,7 +218,7 @@ class ResNet(Network):
             )
         )
         if small:
-            self.least_size = 8  # type: ignore[misc]
+            self.least_size = 8
         else:
             # Table 1 has it in conv2_x: "3×3 max pool, stride 2". To get 56 of 112 it needs a border: a pixel on
             # every side or, as Caffe does, on the far sides alone.

@@ -129,7 +129,7 @@ class ViT(Network):
     def __init__(self, spec: ViTSpec, *, num_classes: int, in_channels: int) -> None:
         super().__init__(num_classes=num_classes, in_channels=in_channels)
         self.spec = spec
-        self.least_size = spec.image  # type: ignore[misc]  # the positions are of this many patches
+        self.least_size = spec.image  # the positions are of this many patches
         self.patch_embedding = PatchEmbedding(in_channels, spec.dim, patch=spec.patch)
         self.tokens = Tokens(spec.patches, spec.dim, dropout=spec.dropout)
         self.encoder = nn.Sequential(*(Block(spec) for _ in range(spec.layers)))

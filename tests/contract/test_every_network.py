@@ -185,7 +185,8 @@ def test_a_new_head_leaves_the_rest_as_it_is(network: Network) -> None:
     with torch.no_grad():
         assert network(images(network)).shape == (2, 3)
     assert network.num_classes == 3
-    assert all(torch.equal(v, network.state_dict()[k]) for k, v in before.items())
+    after = network.state_dict()
+    assert all(torch.equal(v, after[k]) for k, v in before.items())
 
 
 @pytest.mark.parametrize("name", NAMES)

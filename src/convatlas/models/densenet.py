@@ -131,17 +131,28 @@ class DenseBlock(nn.Module):
         return torch.cat(pieces, dim=1)
 
 
-def transition(in_channels: int, out_channels: int, *, spec: DenseNetSpec | CifarSpec) -> nn.Sequential:
+class Transition(nn.Module):
     """`(N, C, H, W) -> (N, θC, H/2, W/2)`: "a batch normalization layer and an 1×1 convolutional layer followed by
     a 2×2 average pooling layer" (Sec. 3). The ReLU between them is in the released code alone.
     """
-    return part(
-        norm=nn.BatchNorm2d(in_channels),
-        relu=nn.ReLU(),
-        conv=nn.Conv2d(in_channels, out_channels, kernel_size=1, bias=has_bias(spec)),
-        drop=nn.Dropout(spec.dropout),
-        pool=nn.AvgPool2d(kernel_size=2, stride=2),
-    )
+
+    def __init__(self, in_channels: int, out_channels: int, *, spec: DenseNetSpec | CifarSpec) -> None:
+        super().__init__()
+        self.saving = spec.saving
+        self.norm = nn.BatchNorm2d(in_channels)
+        self.relu = nn.ReLU()
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size=1, bias=has_bias(spec))
+        self.drop = nn.Dropout(spec.dropout)
+        self.pool = nn.AvgPool2d(kernel_size=2, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Half as wide, and fewer channels."""
+        y = recomputed(self.reduced, x, norm=self.norm) if self.saving else self.reduced(x)
+        return self.pool(self.drop(y))  # type: ignore[no-any-return]
+
+    def reduced(self, x: Tensor) -> Tensor:
+        """BN, ReLU and 1×1 convolution."""
+        return self.conv(self.relu(self.norm(x)))  # type: ignore[no-any-return]
 
 
 def has_bias(spec: DenseNetSpec | CifarSpec) -> bool:
@@ -159,7 +170,7 @@ def add_dense_stages(network: Network, channels: int, *, spec: DenseNetSpec | Ci
         channels += layers * spec.growth_rate
         if number < len(spec.layers):
             kept = int(spec.compression * channels)  # "⌊θm⌋ output feature-maps", Sec. 3
-            network.add_module(f"transition{number}", transition(channels, kept, spec=spec))
+            network.add_module(f"transition{number}", Transition(channels, kept, spec=spec))
             channels = kept
     network.add_module("norm", part(norm=nn.BatchNorm2d(channels), relu=nn.ReLU()))
     network.add_module("pool", nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()))

@@ -66,7 +66,11 @@ def fill(shared_peers: Path) -> ModuleType:
     return module
 
 
-LARGE = ("resnet101", "resnext101_32x8d", "wide_resnet50_2", "seresnet152")  # three seconds and more
+LARGE = (
+    "resnet101", "resnext101_32x8d", "wide_resnet50_2", "seresnet152",
+    "vgg11", "vgg13_bn", "vgg16", "vgg16_bn", "vgg19",
+)  # fmt: skip
+"""These take three seconds and more, and a VGG 2.5 GB."""
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def load_weights(network: Network, source: Source, *, new_head: bool = False, ad
         if keys
     ]
     if faults:
-        like = looks_like(state, list_models())
+        like = looks_like(state, list_models(), near=network.name)
         hint = f"; they look like those of {like}" if like not in (None, network.name) else ""
         raise InputError(f"the weights of {label} do not fit {network.name}: {'; '.join(faults)}{hint}")
     network.load_state_dict({k: state.get(k, v) for k, v in ours.items()})

@@ -6,7 +6,9 @@ A layout is a list of substitutions on a key. It is recognised by a key that onl
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from fnmatch import fnmatchcase
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -305,7 +307,7 @@ def to_ours(state: Mapping[str, Tensor], network: Network) -> dict[str, Tensor]:
         if layout.names(network.name):
             return with_dense_layers(layout.renamed(state), network)
     for layout in marked:
-        if found := looks_like(layout.renamed(state), filter(layout.names, list_models())):
+        if found := looks_like(layout.renamed(state), filter(layout.names, list_models()), near=network.name):
             raise InputError(
                 f"these are the weights of {found}, under the names of {layout.source}; {network.name} is another form"
             )
@@ -318,15 +320,26 @@ def with_dense_layers(state: Mapping[str, Tensor], network: Network) -> dict[str
     return {key: value.flatten(1) if key in dense else value for key, value in state.items()}
 
 
-def looks_like(state: Mapping[str, Tensor], names: Iterable[str]) -> str | None:
-    """The first of the networks called `names` whose tensors have these names and shapes, but for the classifier's."""
-    for name in names:
-        with torch.device("meta"):
-            network = build(name)
-        head = network.stages[-1] + "."
-        shapes = {key: value.shape for key, value in network.state_dict().items()}
+LOOKED_AT = 20
+
+
+def looks_like(state: Mapping[str, Tensor], names: Iterable[str], *, near: str) -> str | None:
+    """Which of the networks called `names` has tensors of these names and shapes, but for the classifier's.
+
+    Only those are looked at whose names are most like `near`: each has to be built, on the meta device.
+    """
+    for name in sorted(names, key=lambda name: -SequenceMatcher(None, name, near).ratio())[:LOOKED_AT]:
+        head, shapes = head_and_shapes(name)
         if shapes.keys() == state.keys() and all(
             state[key].shape == shape for key, shape in shapes.items() if not key.startswith(head)
         ):
             return name
     return None
+
+
+@cache
+def head_and_shapes(name: str) -> tuple[str, dict[str, torch.Size]]:
+    """How the keys of a network's classifier begin, and the shapes of all of its tensors."""
+    with torch.device("meta"):
+        network = build(name)
+    return network.stages[-1] + ".", {key: value.shape for key, value in network.state_dict().items()}

@@ -545,3 +545,13 @@ def test_short_runs_are_not_compiled_and_no_run_is_that_forbids_it(
     monkeypatch.setattr(machine, "COMPILED_FROM", 0)
     forbidden = go(replace(QUICK, epochs=1, compile=False), tmp_path / "run")
     assert "compiled" not in forbidden.results["machine"]["chosen"]
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_network_whose_branches_are_dropped_is_trained(shapes: Path, tmp_path: Path, optimizer: str) -> None:
+    recipe = Recipe(
+        model="resnet110_sd", data=str(shapes), changes={"n": 2, "survival": 0.1}, size=8, epochs=2, optimizer=optimizer
+    )
+    run = go(replace(recipe, batch_size=16), tmp_path / "run")
+    assert run.results["status"] == "done"
+    assert equal(run, go(replace(recipe, batch_size=16), tmp_path / "again"))

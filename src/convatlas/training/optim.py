@@ -6,20 +6,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from convatlas.layers.depth import StochasticDepth
 from convatlas.training.recipe import Recipe
 
 
 def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """SGD, Adam or AdamW, fused. Biases, normalisation and other vectors do not decay unless `decay_all`."""
+    """SGD, Adam or AdamW, fused if possible. Biases, normalisation and other vectors decay with `decay_all` alone."""
     decays = [p for p in network.parameters() if p.requires_grad and (p.ndim > 1 or recipe.decay_all)]
     rests = [p for p in network.parameters() if p.requires_grad and not (p.ndim > 1 or recipe.decay_all)]
     groups = [{"params": decays, "weight_decay": recipe.weight_decay}, {"params": rests, "weight_decay": 0.0}]
     groups = [group for group in groups if group["params"]]
+    # A branch that is dropped in the first step has neither gradient nor momentum, which torch's fused SGD cannot take.
+    fused = not any(isinstance(layer, StochasticDepth) for layer in network.modules())
     if recipe.optimizer == "sgd":
         nesterov = recipe.nesterov and recipe.momentum > 0
-        return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=nesterov, fused=True)
+        return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=nesterov, fused=fused)
     kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
-    return kind(groups, lr=recipe.lr, fused=True)
+    return kind(groups, lr=recipe.lr, fused=fused)
 
 
 def loss_of(logits: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:

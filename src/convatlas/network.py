@@ -1,7 +1,6 @@
 """`Network`: a chain of named stages, and the walk through them."""
 
-import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -75,19 +74,17 @@ class Network(nn.Module):
         """
         side = self.least_size if self.fixed_size else max(224, self.least_size)
         height, width = size or (side, side)
-        meta = copy.deepcopy(self).to("meta").eval()
-        found: dict[int, Level] = {}
-        for name, output in meta.walk(torch.empty(1, self.in_channels, height, width, device="meta")):
-            if output.ndim == 4 and output.shape[2] > 1:
-                stride = round(height / output.shape[2])
-                found[stride] = Level(name, output.shape[1], stride)
-        return list(found.values())
+        with torch.device("meta"):
+            make: Callable[..., Network] = type(self)  # a subclass takes its spec first
+            twin = make(self.spec, num_classes=self.num_classes, in_channels=self.in_channels).eval()
+            outputs = twin.pyramid(torch.empty(1, self.in_channels, height, width))
+        return [Level(name, output.shape[1], round(height / output.shape[2])) for name, output in outputs.items()]
 
     def pyramid(self, x: Tensor) -> dict[str, Tensor]:
         """The outputs of the stages that `levels` names: `(N, channels, H/stride, W/stride)` each."""
         self.check_input(tuple(x.shape[1:]))
-        wanted = {level.stage for level in self.levels((x.shape[2], x.shape[3]))}
-        return {name: output for name, output in self.walk(x) if name in wanted}
+        found = {output.shape[2]: (name, output) for name, output in self.walk(x) if output.ndim == 4}
+        return dict(level for height, level in found.items() if height > 1)
 
     def check_input(self, shape: tuple[int, ...]) -> None:
         """Raise ValueError where images of `shape` (C, H, W) do not fit the network."""

@@ -302,3 +302,12 @@ def test_an_unknown_change_is_answered_with_the_known_ones() -> None:
 def test_names_are_listed_by_pattern_in_the_order_of_history() -> None:
     assert list_models("plain*") == ["plain18", "plain34", "plain20", "plain32", "plain44", "plain56", "plain110"]
     assert list_models()[0] == "lenet5"
+
+
+def test_a_residual_network_is_a_pyramid() -> None:
+    network = build("resnet18").eval()
+    levels = [("conv1", 64, 2), ("conv2_x", 64, 4), ("conv3_x", 128, 8), ("conv4_x", 256, 16), ("conv5_x", 512, 32)]
+    assert network.levels() == levels
+    with torch.no_grad():
+        outputs = network.pyramid(torch.zeros(1, 3, 64, 64))
+    assert [(name, y.shape[1], 64 // y.shape[2]) for name, y in outputs.items()] == levels

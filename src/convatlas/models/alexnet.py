@@ -4,7 +4,6 @@
 single column of "One weird trick" (Krizhevsky 2014, footnote 1) has no groups; and the lectures' form has neither.
 """
 
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +11,7 @@ from torch import nn
 
 from convatlas.layers.init import gaussian_, xavier_
 from convatlas.layers.lrn import LocalResponseNorm
+from convatlas.layers.parts import part
 from convatlas.network import Network
 from convatlas.registry import check_choice, register
 
@@ -131,11 +131,6 @@ class AlexNet(Network):
         else:
             gaussian_(dense, std=0.01)
         return dense
-
-
-def part(**modules: nn.Module) -> nn.Sequential:
-    """A stage of several layers under names."""
-    return nn.Sequential(OrderedDict(modules))
 
 
 ONE_COLUMN = {

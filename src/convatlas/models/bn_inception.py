@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from convatlas.layers.gating import SqueezeExcitation
 from convatlas.layers.init import xavier_, zero_bias_
+from convatlas.layers.parts import part
 from convatlas.network import Network
 from convatlas.registry import check_choice, derive, register
 
@@ -186,11 +187,6 @@ def stem(in_channels: int, spec: Spec) -> nn.Module:
     wide = 8 * in_channels
     depthwise = nn.Conv2d(in_channels, wide, kernel_size=7, stride=2, padding=3, groups=in_channels, bias=False)
     return part(depthwise=depthwise, pointwise=Conv(wide, 64, 1, spec=spec))
-
-
-def part(**modules: nn.Module) -> nn.Sequential:
-    """A stage of several layers under names."""
-    return nn.Sequential(OrderedDict(modules))
 
 
 # --------------------------------------------------------------------------- Sec. 4.1, on MNIST

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from convatlas.layers.init import xavier_
 from convatlas.layers.lrn import LocalResponseNorm
+from convatlas.layers.parts import part
 from convatlas.network import Network
 from convatlas.registry import check_choice, register
 
@@ -286,11 +287,6 @@ def pools(kind: str) -> list[nn.Module]:
 def lrn() -> LocalResponseNorm:
     """Fig. 3's "LocalRespNorm", whose constants are not given: Caffe's, k = 1 and α = 10⁻⁴ on the mean of five."""
     return LocalResponseNorm(5, k=1.0, alpha=1e-4 / 5, beta=0.75)
-
-
-def part(**modules: nn.Module) -> nn.Sequential:
-    """A stage of several layers under names."""
-    return nn.Sequential(OrderedDict(modules))
 
 
 register(

@@ -5,7 +5,6 @@ plain average pooling, a dense classifier. `lenet5` is the network of 1998, with
 subsampling, its partial connections, its scaled tanh and its Euclidean output units.
 """
 
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from convatlas.layers.init import lecun_, xavier_
+from convatlas.layers.parts import part
 from convatlas.network import Network
 from convatlas.registry import check_choice, register
 
@@ -253,11 +253,6 @@ def after(channels: int, spec: LeNetSpec, *, dense: bool = False) -> dict[str, n
     """What follows a layer: the activation, and before it batch normalisation where the spec has it."""
     norm = nn.BatchNorm1d if dense else nn.BatchNorm2d
     return ({"bn": norm(channels)} if spec.norm == "batch" else {}) | {"act": ACTIVATIONS[spec.activation]()}
-
-
-def part(**modules: nn.Module) -> nn.Sequential:
-    """A stage of several layers under names."""
-    return nn.Sequential(OrderedDict(modules))
 
 
 register(

@@ -1,6 +1,5 @@
 """Network in network: Lin, Chen, Yan 2013 (ICLR 2014); its ImageNet net, and the form of it that lectures teach."""
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -8,6 +7,7 @@ from typing import Literal, NamedTuple
 from torch import nn
 
 from convatlas.layers.init import gaussian_, xavier_
+from convatlas.layers.parts import part
 from convatlas.network import Network
 from convatlas.registry import check_choice, register
 
@@ -131,11 +131,6 @@ def draw(module: nn.Module, stds: Sequence[float]) -> None:
     convolutions = [layer for layer in module.modules() if isinstance(layer, nn.Conv2d)]
     for layer, std in zip(convolutions, stds, strict=False):
         gaussian_(layer, std)
-
-
-def part(**modules: nn.Module) -> nn.Sequential:
-    """A stage of several layers under names."""
-    return nn.Sequential(OrderedDict(modules))
 
 
 # The paper prints no widths; these are of the definitions that its authors released.

@@ -9,6 +9,7 @@ from torch import nn
 from convatlas.layers.gating import SqueezeExcitation
 from convatlas.layers.init import xavier_
 from convatlas.layers.lrn import LocalResponseNorm
+from convatlas.layers.parts import part
 from convatlas.network import Network
 from convatlas.registry import check_choice, register
 
@@ -142,11 +143,6 @@ def convolution(in_channels: int, out_channels: int, kernel_size: int, spec: Spe
     if spec.se:
         layers["se"] = SqueezeExcitation(out_channels, spec.se)
     return part(**layers)
-
-
-def part(**modules: nn.Module) -> nn.Sequential:
-    """A stage of several layers under names."""
-    return nn.Sequential(OrderedDict(modules))
 
 
 VARIANTS = {

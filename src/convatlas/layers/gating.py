@@ -1,4 +1,4 @@
-"""Squeeze-and-excitation: Hu, Shen, Sun 2018, Sec. 3."""
+"""Squeeze-and-excitation: Hu, Shen, Albanie, Sun, Wu 2018, Sec. 3."""
 
 from typing import Literal
 

@@ -64,7 +64,7 @@ class Spec:
     norm: Literal["batch", "none"] = "batch"  # "none" is Fig. 3's "Inception"; no table places its LRN, so it has none
     activation: Literal["relu", "sigmoid"] = "relu"  # "BN-x5-Sigmoid"
     stem: Literal["dense", "separable"] = "dense"
-    dropout: float = 0.0  # Sec. 4.2.1, "remove Dropout"; the networks "Inception" and "BN-Baseline" have it
+    dropout: float = 0.0  # Sec. 4.2.1, "Remove Dropout"; the networks "Inception" and "BN-Baseline" have it
     se: int | None = None  # the reduction of squeeze-and-excitation behind each module (Hu et al. 2018)
 
     def __post_init__(self) -> None:
@@ -79,7 +79,7 @@ class Spec:
 
 class Conv(nn.Sequential):
     """`(N, C, H, W) -> (N, K, H/stride, W/stride)`: a convolution, its normalisation "immediately before the
-    nonlinearity" (Sec. 3.2), the nonlinearity. "The bias b can be ignored", where there is a normalisation.
+    nonlinearity" (Sec. 3.2), the nonlinearity. Where there is a normalisation, "the bias b can be ignored".
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, spec: Spec) -> None:
@@ -107,7 +107,8 @@ class HalvingPool(nn.Module):
 class Inception(nn.Module):
     """`(N, C, H, W) -> (N, K, H/stride, W/stride)`: four paths side by side, or three with a stride of 2.
 
-    "The 5×5 convolutional layers are replaced by two consecutive layers of 3×3 convolutions" (Sec. 4.2).
+    Unlike GoogLeNet's: "the 5×5 convolutional layers are replaced by two consecutive layers of 3×3 convolutions"
+    (Sec. 4.2).
     """
 
     def __init__(self, in_channels: int, widths: Widths, *, spec: Spec) -> None:

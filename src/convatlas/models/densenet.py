@@ -33,7 +33,7 @@ class DenseNetSpec:
 
     @property
     def channels(self) -> int:
-        """Those of the first convolution: 2k in Table 1's text; the lectures keep 64."""
+        """Those of the first convolution: 2k (Sec. 3); the lectures keep 64."""
         return 64 if self.form == "lecture" else 2 * self.growth_rate
 
 
@@ -46,7 +46,7 @@ class CifarSpec:
     bottleneck: bool = False
     compression: float = 1.0
     start: Literal["16", "2k"] = "16"  # "16 (or twice the growth rate for DenseNet-BC) output channels", Sec. 3
-    dropout: float = 0.0  # 0.2 "on the three data sets without data augmentation", Sec. 4.2
+    dropout: float = 0.0  # 0.2 for "the three datasets without data augmentation", Sec. 4.2
     saving: bool = False
 
     def __post_init__(self) -> None:
@@ -86,7 +86,7 @@ class DenseLayer(nn.Module):
     def __init__(self, in_channels: int, *, spec: DenseNetSpec | CifarSpec) -> None:
         super().__init__()
         k = spec.growth_rate
-        size, out_channels = (1, 4 * k) if spec.bottleneck else (3, k)  # "each 1×1 […] produce 4k feature-maps"
+        size, out_channels = (1, 4 * k) if spec.bottleneck else (3, k)  # "each 1×1 convolution produce 4k feature-maps"
         self.bottleneck, self.saving = spec.bottleneck, spec.saving
         self.norm1 = nn.BatchNorm2d(in_channels)
         self.relu1 = nn.ReLU()
@@ -221,7 +221,7 @@ class CifarDenseNet(Network):
         self.initialize()
 
     def initialize(self) -> None:
-        """He's: "we adopt the weight initialization introduced by [10]" (Sec. 4.2)."""
+        """He's: "We adopt the weight initialization introduced by [10]" (Sec. 4.2)."""
         he_(self)
 
     def classifier(self) -> nn.Module:

@@ -53,7 +53,7 @@ class Printed(NamedTuple):
 
 
 # The weights that the widths come to, in units of 1024, are within one of what is printed for conv2, 3a, 3b, 4b and
-# linear, and not for the rest; so neither is the sum, "6.8M". The operations, in units of 10⁶, agree but for conv1
+# linear, and not for the rest; so neither is the sum, 6.8M. The operations, in units of 10⁶, agree but for conv1
 # and 5a. Both figures of conv1 are those of a separable convolution: `stem="separable"`.
 PRINTED = {
     # type                   output     params  ops
@@ -132,7 +132,7 @@ class Inception(nn.Module):
         self.out_channels = widths.conv_1x1 + widths.conv_3x3 + widths.conv_5x5 + widths.pool_proj
 
     def forward(self, x: Tensor) -> Tensor:
-        """The four paths' maps, one behind the other ("DepthConcat")."""
+        """The four paths' maps, one behind the other ("DepthConcat" in Fig. 3)."""
         paths = (
             self.conv_1x1(x),
             self.conv_3x3(self.reduce_3x3(x)),
@@ -169,8 +169,8 @@ class AuxiliaryClassifier(nn.Module):
 
     def __init__(self, in_channels: int, num_classes: int, *, spec: Spec) -> None:
         super().__init__()
-        # "average pooling […] 5×5 filter size and stride 3, resulting in a 4×4×512 output for the (4a)"; for images
-        # of another size than 224, which the paper does not have, the 4×4 is brought about from what there is.
+        # "An average pooling layer with 5×5 filter size and stride 3, resulting in an 4×4×512 output for the (4a)"; for
+        # images of another size than 224, which the paper does not have, the 4×4 is brought about from what there is.
         average = [nn.AvgPool2d(kernel_size=5, stride=3)] if spec.pool != "ceil_2x2" else []
         self.pool = nn.Sequential(*average, nn.AdaptiveAvgPool2d(4))
         self.conv = Conv(in_channels, 128, 1, batch=spec.norm == "batch")
@@ -301,7 +301,7 @@ register(
     input_size=(3, 224, 224),
     num_classes=1000,
     published={
-        # No params: the printed "6.8M" is the sum of the printed column, which its own widths do not come to.
+        # No params: the printed column adds up to 6.8M, which its own widths do not come to.
         "googlenet": {"macs": "1.5G", "top5_error": 10.07, "data": "ImageNet, 1 model, 1 crop"},
         "googlenet_tv": {
             "params": "6.6M", "macs": "1.498G", "top1_error": 30.222, "top5_error": 10.47,

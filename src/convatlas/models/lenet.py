@@ -148,8 +148,9 @@ def random_codes(num_classes: int) -> Tensor:
 class LeNet5(Network):
     """LeNet-5 as Fig. 2 draws it, up to its Euclidean output units; 60,000 trainable parameters.
 
-    "Units in layers up to F6 compute a dot product […] plus a bias […] passed through a squashing
-    function": so every layer of C1 to F6, the subsampling ones too, ends in the scaled tanh.
+    Sec. II-B: "units in layers up to F6 compute a dot product between their input vector and their weight vector,
+    to which a bias is added. This weighted sum […] is then passed through a sigmoid squashing function". So every
+    layer of C1 to F6, the subsampling ones too, ends in the scaled tanh.
     """
 
     fixed_size = True

@@ -88,17 +88,17 @@ class NiN(Network):
         self.initialize()
 
     def initialize(self) -> None:
-        """N(0, std²) of the definitions that the authors released; the paper says "proper initializations" alone."""
+        """N(0, std²) of the definitions that the authors released."""
         draw(self, [std for row in self.spec.mlpconvs for std in row.std])
 
     def classifier(self) -> nn.Module:
-        """What depends on the number of classes: "one feature map for each […] category", and their average."""
+        """What the classes shape: "one feature map for each corresponding category" (Sec. 3.2), and their averages."""
         last = self.spec.mlpconvs[-1]
         ready = last.maps.index(None)
         layers = perceptron(last, self.before, ready, self.num_classes)
         if self.spec.head == "average":
             layers |= {"average": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten()}
-        else:  # Sec. 4.6: "we replace the global average pooling layer with a fully connected layer"
+        else:  # Sec. 4.6: a fully connected layer in the place of the average, for comparison
             layers["flatten"] = nn.Flatten()
             if self.spec.head == "dense_dropout":
                 layers["drop"] = nn.Dropout(self.spec.dropout)

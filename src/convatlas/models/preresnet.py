@@ -126,7 +126,7 @@ class Unit(nn.Module):
         elif spec.shortcut == "A":
             self.shortcut = PadShortcut(in_channels, out_channels, stride)
         else:
-            # "When pre-activation is used, these projection shortcuts are also with pre-activation" (Appendix).
+            # "[…] when pre-activation is used, these projection shortcuts are also with pre-activation" (Appendix).
             # They end as the residual does, so that what is added is normalised on both sides or on neither.
             self.projects = True
             self.shortcut = nn.Sequential(
@@ -225,7 +225,7 @@ class PreActResNet(Network):
 
 
 class ImageNetPreActResNet(PreActResNet):
-    """Sec. 4, Table 5: a 7×7 convolution and a pooling, stages on maps of 56, 28, 14 and 7, average, classifier."""
+    """Sec. 5, Table 5: a 7×7 convolution and a pooling, stages on maps of 56, 28, 14 and 7, average, classifier."""
 
     least_size = 32  # a pixel for the last stage: the image is halved five times
 

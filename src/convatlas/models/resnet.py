@@ -234,7 +234,7 @@ class ResNet(Network):
         self.initialize()
 
     def initialize(self) -> None:
-        """He's: "we initialize the weights as in [13]" (Sec. 3.4); normalisation begins as the identity."""
+        """He's: "We initialize the weights as in [13]" (Sec. 3.4); normalisation begins as the identity."""
         he_(self)
 
     def classifier(self) -> nn.Module:
@@ -271,7 +271,7 @@ class CifarResNet(Network):
         self.initialize()
 
     def initialize(self) -> None:
-        """He's: "we adopt the weight initialization in [13]" (Sec. 4.2); normalisation begins as the identity."""
+        """He's: "adopt the weight initialization in [13]" (Sec. 4.2); normalisation begins as the identity."""
         he_(self)
 
     def classifier(self) -> nn.Module:

@@ -1,7 +1,7 @@
 """ResNeXt, residual networks by cardinality: Xie, Girshick, Dollár, Tu, He 2017.
 
-C×d: the 3×3 convolution of a bottleneck has C groups of d channels in conv2_x. Table 1 leaves open where a stage
-halves its maps; the authors' code does it in the 3×3 convolution.
+C×d: the 3×3 convolution of a bottleneck has C groups of d channels in conv2_x. A stage halves its maps in the
+3×3 convolution of its first block (Sec. 4).
 """
 
 from convatlas.registry import derive

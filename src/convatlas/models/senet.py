@@ -41,7 +41,7 @@ TABLE_2: dict[str, dict[str, str | float]] = {
     "seresnet152":        {"macs": "11.32G", "top1_error": 21.57, "top5_error": 5.73},
     "seresnext50_32x4d":  {"macs": "4.25G",  "top1_error": 21.10, "top5_error": 5.49},
     "seresnext101_32x4d": {"macs": "8.00G",  "top1_error": 20.70, "top5_error": 5.01},
-    # Table 8
+    # Table 8; multiply-adds and params: the released network
     "senet154":           {"macs": "20.7G",  "top1_error": 18.68, "top5_error": 4.47, "params": "115.1M"},
 }  # fmt: skip
 PUBLISHED = {name: row | {"data": "ImageNet, 1-crop"} for name, row in TABLE_2.items()}
@@ -62,7 +62,7 @@ derive(
 
 @dataclass(frozen=True)
 class SENetSpec:
-    """SENet-154, Sec. 6.5 and Appendix: "a modified version of the 64×4d ResNeXt-152"."""
+    """SENet-154, Sec. 5.4 and Appendix: "a modified version of the 64×4d ResNeXt-152"."""
 
     layers: tuple[int, int, int, int] = (3, 8, 36, 3)
     cardinality: int = 64
@@ -98,7 +98,8 @@ class SEBottleneck(nn.Module):
         if in_channels == out_channels:
             self.shortcut = nn.Identity()
         else:
-            # "the 1×1 stride-2 projection was replaced with a 3×3 stride-2 convolution to preserve information"
+            # "The 1×1 down-sampling projection with stride-2 convolution was replaced with a 3×3 stride-2 convolution
+            # to preserve information"
             conv = conv1x1(in_channels, out_channels) if stride == 1 else conv3x3(in_channels, out_channels, stride=2)
             self.shortcut = projection(conv)
         self.relu3 = nn.ReLU()

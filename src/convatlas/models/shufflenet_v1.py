@@ -25,7 +25,7 @@ class ShuffleNetSpec:
     conv1: int = 24  # channels of Conv1; scaled by what the printed complexity shows
     repeats: tuple[int, int, int] = (4, 8, 4)  # units of Stages 2 to 4; (2, 4, 2) is Table 5's "shallow"
     shuffle: bool = True  # Table 3 goes without
-    se: bool = False  # Table 5, "with SE": squeeze-and-excitation on the branch of each unit, r = 16
+    se: bool = False  # Table 5, "with SE": on the branch of each unit, r = 16; the paper leaves both open
 
     def __post_init__(self) -> None:
         if self.groups not in TABLE_1:
@@ -60,10 +60,10 @@ class Unit(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, *, first: bool, stride: int, spec: ShuffleNetSpec) -> None:
         super().__init__()
-        between = out_channels // 4  # "the bottleneck channels [are] 1/4 of the output channels", Sec. 3.3
+        between = out_channels // 4  # "bottleneck channels to 1/4 of the output channels", Sec. 3.3
         branch = out_channels - in_channels if stride == 2 else out_channels
-        # Sec. 3.3: no groups in the first pointwise layer of Stage 2, "because the number of input channels is
-        # relatively small".
+        # Table 1's caption: no groups in the first pointwise layer of Stage 2, "because the number of input channels
+        # is relatively small".
         groups = 1 if first else spec.groups
         self.conv1 = nn.Conv2d(in_channels, between, kernel_size=1, groups=groups, bias=False)
         self.norm1 = nn.BatchNorm2d(between)

@@ -14,7 +14,7 @@ from convatlas.network import Network
 from convatlas.registry import check_choice, register
 
 # Table 1: conv⟨kernel⟩-⟨channels⟩, with a ReLU behind each. The paper's A-LRN is A with `norm="lrn"`. The last column
-# is Sec. 2.3's shallow net for comparison: B with each pair of 3×3 convolutions made one of 5×5.
+# is Sec. 4.1's shallow net for comparison: B with each pair of 3×3 convolutions made one of 5×5.
 TABLE_1 = """
    A           B           C           D           E          B-5x5
    conv3-64    conv3-64    conv3-64    conv3-64    conv3-64   conv5-64
@@ -139,7 +139,7 @@ def convolution(in_channels: int, out_channels: int, kernel_size: int, spec: Spe
         layers["bn"] = nn.BatchNorm2d(out_channels)
     layers["relu"] = nn.ReLU()
     if spec.norm == "lrn" and norm:
-        layers["lrn"] = LocalResponseNorm(5, k=2, alpha=1e-4, beta=0.75)  # "the parameters are those of" AlexNet
+        layers["lrn"] = LocalResponseNorm(5, k=2, alpha=1e-4, beta=0.75)  # Sec. 2.1: AlexNet's constants
     if spec.se:
         layers["se"] = SqueezeExcitation(out_channels, spec.se)
     return part(**layers)
@@ -153,7 +153,7 @@ VARIANTS = {
     "vgg16_c":    Spec("C"),
     "vgg16":      Spec("D"),
     "vgg19":      Spec("E"),
-    "vgg13_5x5":  Spec("B-5x5"),  # Sec. 2.3 and 4.1
+    "vgg13_5x5":  Spec("B-5x5"),  # Sec. 4.1
 }  # fmt: skip
 
 TABLES_2_AND_3: dict[str, dict[str, str | float]] = {

@@ -18,12 +18,12 @@ class ViTSpec:
     """A row of Table 1, the patch, and the image for which there are positions."""
 
     layers: int
-    dim: int  # "hidden size D"
+    dim: int  # "Hidden size D"
     mlp: int  # "MLP size"
     heads: int
     patch: int
     image: int = 224
-    dropout: float = 0.0  # Table 3; 0.1 on ImageNet alone
+    dropout: float = 0.0  # Table 3; 0.1 on ImageNet and ImageNet-21k, 0 on JFT-300M
 
     def __post_init__(self) -> None:
         for field in ("layers", "dim", "mlp", "heads", "patch", "image"):
@@ -77,7 +77,7 @@ class Attention(nn.Module):
         self.heads = heads
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
-        self.drop = nn.Dropout(dropout)  # "after every dense layer except for the qkv-projections", App. B.1
+        self.drop = nn.Dropout(dropout)  # after every dense layer but that of q, k and v: App. B.1
 
     def forward(self, x: Tensor) -> Tensor:
         """Eqs. 5 to 8."""
@@ -156,7 +156,7 @@ class ViT(Network):
             nn.init.zeros_(self.head.weight)
 
     def classifier(self) -> nn.Linear:
-        """The paper's "zero-initialized D × K feedforward layer" (Sec. 3.2)."""
+        """The paper's "zero-initialized D × K feedforward layer", of fine-tuning (Sec. 3.2)."""
         dense = nn.Linear(self.spec.dim, self.num_classes)
         nn.init.zeros_(dense.weight)
         nn.init.zeros_(dense.bias)

@@ -17,7 +17,7 @@ ROWS = {
 }  # fmt: skip
 
 # "The values of the input pixels are normalized so that the background level (white) corresponds to a value of
-# -0.1 and the foreground (black) to 1.175" (LeCun et al. 1998, Sec. II-B): 1.275 x − 0.1 for x in 0…1.
+# -0.1 and the foreground (black) corresponds to 1.175" (LeCun et al. 1998, Sec. II-B): 1.275 x − 0.1 for x in 0…1.
 PIXELS = {"lenet5": {"mean": (0.1 / 1.275,), "std": (1 / 1.275,)}}
 
 MOST = 10

@@ -309,7 +309,7 @@ LATER = {
     "resnet101_v1_5": Spec("bottleneck", (3, 4, 23, 3), stride_in="3x3"),
     "resnet152_v1_5": Spec("bottleneck", (3, 8, 36, 3), stride_in="3x3"),
 }  # fmt: skip
-LECTURES = {"resnet18_d2l": Spec("basic", (2, 2, 2, 2), conv_bias=True)}  # Zhang et al. 2021, Sec. 8.6
+LECTURES = {"resnet18_d2l": Spec("basic", (2, 2, 2, 2), conv_bias=True)}
 
 STRIDE = "a stage halves its maps in the 3×3 convolution of its first block; Table 1's networks, in the 1×1 before it"
 BIASES = "Dive into Deep Learning, Sec. 8.6: the convolutions have biases, and the projections no normalisation"
@@ -363,8 +363,8 @@ register(
     ResNet,
     LECTURES,
     family="ResNet",
-    paper="he2015",
-    table="Table 1",
+    paper="zhang2021",
+    table="chapter ResNet",
     input_size=(1, 96, 96),
     num_classes=10,
     deviations=(BIASES,),

@@ -19,14 +19,20 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "seresnet152":         ("resnet152",        {"reduction": 16}),
     "seresnext50_32x4d":   ("resnext50_32x4d",  {"reduction": 16}),
     "seresnext101_32x4d":  ("resnext101_32x4d", {"reduction": 16}),
-    # timm's
+}  # fmt: skip
+
+TIMM: dict[str, tuple[str, dict[str, Any]]] = {
     "seresnext101_32x8d":  ("resnext101_32x8d", {"reduction": 16}),
-    "seresnet18":          ("resnet18",         {"reduction": 16}),
-    "seresnet34":          ("resnet34",         {"reduction": 16}),
     "seresnet50_v1_5":     ("resnet50_v1_5",    {"reduction": 16}),
     "seresnet101_v1_5":    ("resnet101_v1_5",   {"reduction": 16}),
     "seresnet152_v1_5":    ("resnet152_v1_5",   {"reduction": 16}),
-    # the authors' released networks, under timm's names
+    # its "seresnet18" and "seresnet34" are other networks, with 8 units where C / 16 is 4
+    "legacy_seresnet18":   ("resnet18",         {"reduction": 16, "stem": "7x7_ceil"}),
+    "legacy_seresnet34":   ("resnet34",         {"reduction": 16, "stem": "7x7_ceil"}),
+}  # fmt: skip
+
+RELEASED: dict[str, tuple[str, dict[str, Any]]] = {
+    # by the authors, under timm's names
     "legacy_seresnet50":         ("resnet50",         {"reduction": 16, "stem": "7x7_ceil"}),
     "legacy_seresnet101":        ("resnet101",        {"reduction": 16, "stem": "7x7_ceil"}),
     "legacy_seresnet152":        ("resnet152",        {"reduction": 16, "stem": "7x7_ceil"}),
@@ -49,15 +55,16 @@ PUBLISHED = {name: row | {"data": "ImageNet, 1-crop"} for name, row in TABLE_2.i
 POOLING = "the first pooling has its border on the far sides alone, as Caffe lays it, and not on every side"
 OTHER_BASE = "the paper's tables do not have this base"
 
+derive(VARIANTS, family="SENet", paper="hu2018", table="Table 2", published=PUBLISHED)
 derive(
-    VARIANTS,
+    TIMM,
     family="SENet",
     paper="hu2018",
     table="Table 2",
-    published=PUBLISHED,
-    deviations=dict.fromkeys((name for name in VARIANTS if name.startswith("legacy")), (POOLING,))
-    | dict.fromkeys(("seresnet18", "seresnet34", "seresnext101_32x8d"), (OTHER_BASE,)),
+    deviations=dict.fromkeys(TIMM, (OTHER_BASE,))
+    | dict.fromkeys(("legacy_seresnet18", "legacy_seresnet34"), (OTHER_BASE, POOLING)),
 )
+derive(RELEASED, family="SENet", paper="hu2018", table="Table 2", deviations=(POOLING,))
 
 
 @dataclass(frozen=True)

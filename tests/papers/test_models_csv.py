@@ -196,7 +196,7 @@ OURS: dict[str, tuple[str, Mapping[str, Any]]] = {
     "shufflenet-1.5x-g3":             ("shufflenet_v1_x1_5_g3",    {}),
     "shufflenet-2x-g3":               ("shufflenet_v1_x2_0_g3",    {}),
     "shufflenet-2x-g3-se":            ("shufflenet_v1_x2_0_g3_se", {}),
-    "se-shufflenet-1x-g3":            ("shufflenet_v1_x1_0_g3",    {"se": True}),
+    "se-shufflenet-1x-g3":            ("shufflenet_v1_x1_0_g3",    {"reduction": 16}),
     # LeNet, AlexNet, VGG, NiN, the MNIST network of batch normalisation
     "lenet-d2l-bn":            ("lenet_bn",             {}),
     "alexnet-2012":            ("alexnet",              {}),

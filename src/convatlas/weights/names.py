@@ -153,8 +153,6 @@ LAYOUTS = (
             "wide_resnet*",
             "resnext50_*",
             "resnext101_*",
-            "seresnet18",
-            "seresnet34",
             "seresnet*_v1_5",
             "seresnext*",
         ),

@@ -107,7 +107,7 @@ def test_it_can_be_made_for_images_of_another_size() -> None:
     [
         ({"norm": "batch"}, "norm is one of lrn, caffe, none, and not 'batch'"),
         ({"groups": 5}, "maps are five numbers that 5 groups divide"),
-        ({"dropout": 1.0}, "dropout is at least 0 and less than 1"),
+        ({"dropout": 1.0}, "dropout is a share of at least 0 and below 1"),
         ({"size": 40}, "leaves no pixel for fc6: 40"),
     ],
 )

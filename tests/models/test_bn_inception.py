@@ -80,7 +80,7 @@ def test_its_paths_fit_each_other_for_images_of_any_size(side: int) -> None:
         ({"norm": "layer"}, "norm is one of batch, none, and not 'layer'"),
         ({"activation": "tanh"}, "activation is one of relu, sigmoid, and not 'tanh'"),
         ({"se": 0}, "a whole number from 1 to 256, and not 0"),
-        ({"dropout": -0.1}, "dropout is a probability"),
+        ({"dropout": -0.1}, "dropout is a share of at least 0 and below 1"),
     ],
 )
 def test_a_spec_says_what_is_wrong_with_it(changes: dict[str, object], message: str) -> None:

@@ -76,7 +76,7 @@ def test_other_depths_and_rates_have_the_parameters_that_are_known(
         ({"depth": 101}, "depth is 4 and a multiple of 6 for three equal blocks, and not 101"),
         ({"compression": 0.0}, "compression is above 0 and at most 1"),
         ({"growth_rate": 0}, "growth_rate is a whole number of at least 1"),
-        ({"dropout": 1.0}, "dropout is at least 0 and below 1"),
+        ({"dropout": 1.0}, "dropout is a share of at least 0 and below 1"),
         ({"start": "24"}, "start is one of 16, 2k, and not '24'"),
     ],
 )

@@ -149,8 +149,7 @@ def test_local_response_normalisation_stands_where_figure_3_has_it() -> None:
     [
         ({"module": "flat"}, "module is one of inception, naive, and not 'flat'"),
         ({"largest": 7}, "is 5 or 3, and not 7"),
-        ({"dropout": 1.0}, "dropout is a probability"),
-        ({"dropout": "much"}, "dropout is a probability"),
+        ({"dropout": 1.0}, "dropout is a share of at least 0 and below 1"),
         ({"auxiliary": "two"}, "auxiliary is true or false"),
     ],
 )

@@ -80,5 +80,5 @@ def test_dropout_is_behind_each_pooling_for_cifar_and_behind_the_last_for_imagen
 def test_a_spec_that_cannot_be_is_refused() -> None:
     with pytest.raises(InputError, match="head is one of average, dense, dense_dropout, and not 'max'"):
         build("nin_cifar", head="max")
-    with pytest.raises(InputError, match="dropout is at least 0 and less than 1"):
+    with pytest.raises(InputError, match="dropout is a share of at least 0 and below 1"):
         build("nin_cifar", dropout=1.0)

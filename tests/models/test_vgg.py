@@ -94,7 +94,7 @@ def test_a_small_one_answers_and_learns_on_small_images() -> None:
         ({"size": 100}, "a multiple of 32"),
         ({"width": 0.001}, "width leaves no channel of 64"),
         ({"se": 100}, "se, the reduction, is from 0, for none, to the 64 channels; not 100"),
-        ({"dropout": -0.1}, "dropout is at least 0"),
+        ({"dropout": -0.1}, "dropout is a share of at least 0 and below 1"),
     ],
 )
 def test_a_spec_that_cannot_be_is_refused(changes: dict[str, object], message: str) -> None:

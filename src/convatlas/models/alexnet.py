@@ -9,6 +9,7 @@ from typing import Literal
 
 from torch import nn
 
+from convatlas.layers.checks import check_share
 from convatlas.layers.init import gaussian_, xavier_
 from convatlas.layers.lrn import LocalResponseNorm
 from convatlas.layers.parts import part
@@ -42,8 +43,7 @@ class Spec:
         check_choice("init", self.init, ("2012", "caffe", "xavier"))
         if len(self.maps) != 5 or any(count % self.groups for count in self.maps):
             raise ValueError(f"maps are five numbers that {self.groups} groups divide, not {self.maps!r}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is at least 0 and less than 1, not {self.dropout!r}")
+        check_share("dropout", self.dropout)
         if self.side < 1:
             raise ValueError(f"size, of the images, leaves no pixel for fc6: {self.size}")
 

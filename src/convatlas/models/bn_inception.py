@@ -8,9 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from convatlas.layers.checks import check_share
 from convatlas.layers.gating import SqueezeExcitation
 from convatlas.layers.init import xavier_, zero_bias_
-from convatlas.layers.parts import part
+from convatlas.layers.parts import drawn, part
+from convatlas.layers.pooling import GlobalAveragePool
 from convatlas.network import Network
 from convatlas.registry import check_choice, derive, register
 
@@ -71,8 +73,7 @@ class Spec:
         check_choice("norm", self.norm, ("batch", "none"))
         check_choice("activation", self.activation, tuple(ACTIVATIONS))
         check_choice("stem", self.stem, ("dense", "separable"))
-        if not isinstance(self.dropout, int | float) or not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is a probability from 0 to below 1, and not {self.dropout!r}")
+        check_share("dropout", self.dropout)
         if self.se is not None and (not isinstance(self.se, int) or not 1 <= self.se <= 256):  # 3a has 256 maps
             raise ValueError(f"se, the reduction of the gates, is a whole number from 1 to 256, and not {self.se!r}")
 
@@ -163,7 +164,7 @@ class BNInception(Network):
             module = Inception(channels, widths, spec=spec)
             self.add_module(name, module)
             channels = module.out_channels                                        # 1024@7×7
-        self.avg_pool = part(pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten())  # 1024
+        self.avg_pool = GlobalAveragePool()                                       # 1024
         if spec.dropout:
             self.dropout = nn.Dropout(spec.dropout)
         self.linear = self.classifier()                                           # 1000
@@ -176,9 +177,7 @@ class BNInception(Network):
 
     def classifier(self) -> nn.Module:
         """One dense layer behind the average of the 1024 maps."""
-        dense = nn.Linear(1024, self.num_classes)
-        xavier_(dense)
-        return dense
+        return drawn(nn.Linear(1024, self.num_classes), xavier_)
 
 
 def stem(in_channels: int, spec: Spec) -> nn.Module:
@@ -227,9 +226,7 @@ class SmallNetwork(Network):
 
     def classifier(self) -> nn.Module:
         """One unit per class."""
-        dense = nn.Linear(100, self.num_classes)
-        small_(dense)
-        return dense
+        return drawn(nn.Linear(100, self.num_classes), small_)
 
 
 def hidden(inputs: int, spec: SmallSpec) -> nn.Sequential:

@@ -10,9 +10,11 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from convatlas.layers.checks import check_share
 from convatlas.layers.init import xavier_
 from convatlas.layers.lrn import LocalResponseNorm
-from convatlas.layers.parts import part
+from convatlas.layers.parts import drawn, part
+from convatlas.layers.pooling import GlobalAveragePool
 from convatlas.network import Network
 from convatlas.registry import check_choice, register
 
@@ -98,8 +100,7 @@ class Spec:
             raise ValueError(f"auxiliary is true or false, and not {self.auxiliary!r}")
         if self.largest not in (5, 3):
             raise ValueError(f"largest, the kernel of the widest path, is 5 or 3, and not {self.largest!r}")
-        if not isinstance(self.dropout, int | float) or not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is a probability from 0 to below 1, and not {self.dropout!r}")
+        check_share("dropout", self.dropout)
 
 
 class Conv(nn.Sequential):
@@ -210,7 +211,7 @@ class GoogLeNet(Network):
         channels = self.add_modules("4", channels)                               #  832@14×14
         self.pool4 = halve[3]                                                    #  832@7×7
         self.features = self.add_modules("5", channels)                          # 1024@7×7
-        self.avg_pool = part(pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten()) # 1024
+        self.avg_pool = GlobalAveragePool()                                      # 1024
         if spec.dropout:
             self.dropout = nn.Dropout(spec.dropout)
         self.linear = self.classifier()                                          # 1000
@@ -237,9 +238,7 @@ class GoogLeNet(Network):
 
     def classifier(self) -> nn.Module:
         """One dense layer behind the average."""
-        dense = nn.Linear(self.features, self.num_classes)
-        xavier_(dense)
-        return dense
+        return drawn(nn.Linear(self.features, self.num_classes), xavier_)
 
     def auxiliary_classifiers(self) -> nn.ModuleDict:
         """New auxiliary classifiers "on top of the output of the Inception (4a) and (4d) modules" (Sec. 5)."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from convatlas.layers.init import lecun_, xavier_
-from convatlas.layers.parts import part
+from convatlas.layers.parts import drawn, part
 from convatlas.network import Network
 from convatlas.registry import check_choice, register
 
@@ -245,9 +245,7 @@ class LeNet(Network):
 
     def classifier(self) -> nn.Module:
         """The last dense layer."""
-        dense = nn.Linear(84, self.num_classes)
-        xavier_(dense)
-        return dense
+        return drawn(nn.Linear(84, self.num_classes), xavier_)
 
 
 def after(channels: int, spec: LeNetSpec, *, dense: bool = False) -> dict[str, nn.Module]:

@@ -6,8 +6,10 @@ from typing import Literal, NamedTuple
 
 from torch import nn
 
+from convatlas.layers.checks import check_share
 from convatlas.layers.init import gaussian_, xavier_
 from convatlas.layers.parts import part
+from convatlas.layers.pooling import GlobalAveragePool
 from convatlas.network import Network
 from convatlas.registry import check_choice, register
 
@@ -40,8 +42,7 @@ class Spec:
     def __post_init__(self) -> None:
         check_choice("head", self.head, ("average", "dense", "dense_dropout"))
         check_choice("dropout_at", self.dropout_at, ("each", "last"))
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is at least 0 and less than 1, not {self.dropout!r}")
+        check_share("dropout", self.dropout)
 
     def side(self, size: int) -> int:
         """The height and width of the last maps for images of `size`; 0 where some layer has no pixel to see."""
@@ -97,7 +98,7 @@ class NiN(Network):
         ready = last.maps.index(None)
         layers = perceptron(last, self.before, ready, self.num_classes)
         if self.spec.head == "average":
-            layers |= {"average": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten()}
+            layers["average"] = GlobalAveragePool()
         else:  # Sec. 4.6: a fully connected layer in the place of the average, for comparison
             layers["flatten"] = nn.Flatten()
             if self.spec.head == "dense_dropout":

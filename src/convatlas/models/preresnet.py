@@ -7,9 +7,12 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from convatlas.layers.checks import check_share
 from convatlas.layers.depth import StochasticDepth
 from convatlas.layers.gating import SqueezeExcitation
 from convatlas.layers.init import he_
+from convatlas.layers.parts import drawn
+from convatlas.layers.pooling import GlobalAveragePool
 from convatlas.layers.residual import PadShortcut, check_residual, conv1x1, conv3x3, depths, junction
 from convatlas.network import Network
 from convatlas.registry import check_choice, derive, register
@@ -59,8 +62,7 @@ class PreActSpec:
             check_choice("on_branch", self.on_branch, ("gate",))
         if not isinstance(self.width, int) or self.width < 1:
             raise ValueError(f"width, of conv2_x, is a whole number of at least 1, and not {self.width!r}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is a share of at least 0 and below 1, and not {self.dropout!r}")
+        check_share("dropout", self.dropout)
 
 
 def activation(kinds: str, channels: int) -> nn.Sequential:
@@ -206,7 +208,7 @@ class PreActResNet(Network):
         self.features = channels
         if before := ORDERS[spec.order][0]:
             self.activation = activation(before, channels)
-        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.pool = GlobalAveragePool()
         self.fc = self.classifier()
         self.initialize()
 
@@ -219,9 +221,7 @@ class PreActResNet(Network):
 
     def classifier(self) -> nn.Module:
         """One dense layer behind the average of the maps."""
-        dense = nn.Linear(self.features, self.num_classes)
-        he_(dense)
-        return dense
+        return drawn(nn.Linear(self.features, self.num_classes), he_)
 
 
 class ImageNetPreActResNet(PreActResNet):

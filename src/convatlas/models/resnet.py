@@ -1,6 +1,5 @@
 """ResNet and its plain counterpart, on ImageNet and on CIFAR-10: He, Zhang, Ren, Sun 2015."""
 
-from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -10,6 +9,8 @@ from torch import Tensor, nn
 from convatlas.layers.depth import StochasticDepth
 from convatlas.layers.gating import GATES, SQUEEZES, Gate, Squeeze, SqueezeExcitation
 from convatlas.layers.init import he_
+from convatlas.layers.parts import drawn, part
+from convatlas.layers.pooling import GlobalAveragePool
 from convatlas.layers.residual import PadShortcut, check_residual, conv1x1, conv3x3, depths, junction, projection
 from convatlas.network import Network
 from convatlas.registry import check_choice, register
@@ -210,12 +211,10 @@ class ResNet(Network):
         # filters of a 3×3         64       64       128      256      512
         small = spec.stem == "small"
         kernel, step = (3, 1) if small else (7, 2)
-        self.conv1 = nn.Sequential(
-            OrderedDict(
-                conv=nn.Conv2d(in_channels, 64, kernel, stride=step, padding=kernel // 2, bias=spec.conv_bias),
-                bn=nn.BatchNorm2d(64),
-                relu=nn.ReLU(),
-            )
+        self.conv1 = part(
+            conv=nn.Conv2d(in_channels, 64, kernel, stride=step, padding=kernel // 2, bias=spec.conv_bias),
+            bn=nn.BatchNorm2d(64),
+            relu=nn.ReLU(),
         )
         if small:
             self.least_size = 8
@@ -229,7 +228,7 @@ class ResNet(Network):
         self.conv3_x = stage(spec.layers[1], 64 * e, 128, stride=2, spec=spec, depth=depth)
         self.conv4_x = stage(spec.layers[2], 128 * e, 256, stride=2, spec=spec, depth=depth)
         self.conv5_x = stage(spec.layers[3], 256 * e, 512, stride=2, spec=spec, depth=depth)
-        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.pool = GlobalAveragePool()
         self.fc = self.classifier()
         self.initialize()
 
@@ -239,9 +238,7 @@ class ResNet(Network):
 
     def classifier(self) -> nn.Module:
         """One dense layer behind the average of the maps."""
-        dense = nn.Linear(512 * EXPANSION[self.spec.block], self.num_classes)
-        he_(dense)
-        return dense
+        return drawn(nn.Linear(512 * EXPANSION[self.spec.block], self.num_classes), he_)
 
 
 class CifarResNet(Network):
@@ -256,17 +253,15 @@ class CifarResNet(Network):
         # # layers                 1 + 2n   2n      2n
         # # filters                16       32      64
         w, e, depth = spec.width, EXPANSION[spec.block], depths(3 * spec.n, spec.survival)
-        self.conv1 = nn.Sequential(
-            OrderedDict(
-                conv=conv3x3(in_channels, w, bias=spec.conv_bias),
-                bn=nn.BatchNorm2d(w),
-                relu=nn.ReLU(),
-            )
+        self.conv1 = part(
+            conv=conv3x3(in_channels, w, bias=spec.conv_bias),
+            bn=nn.BatchNorm2d(w),
+            relu=nn.ReLU(),
         )
         self.conv2_x = stage(spec.n, w, w, stride=1, spec=spec, depth=depth)
         self.conv3_x = stage(spec.n, w * e, 2 * w, stride=2, spec=spec, depth=depth)
         self.conv4_x = stage(spec.n, 2 * w * e, 4 * w, stride=2, spec=spec, depth=depth)
-        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.pool = GlobalAveragePool()
         self.fc = self.classifier()
         self.initialize()
 
@@ -276,9 +271,7 @@ class CifarResNet(Network):
 
     def classifier(self) -> nn.Module:
         """One dense layer behind the average of the maps."""
-        dense = nn.Linear(4 * self.spec.width * EXPANSION[self.spec.block], self.num_classes)
-        he_(dense)
-        return dense
+        return drawn(nn.Linear(4 * self.spec.width * EXPANSION[self.spec.block], self.num_classes), he_)
 
 
 TABLE_1 = {

@@ -1,13 +1,15 @@
 """Squeeze-and-excitation networks: Hu, Shen, Albanie, Sun, Wu 2018: on residual networks, and SENet-154."""
 
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
+from convatlas.layers.checks import check_share
 from convatlas.layers.gating import SqueezeExcitation
 from convatlas.layers.init import he_
+from convatlas.layers.parts import drawn, part
+from convatlas.layers.pooling import GlobalAveragePool
 from convatlas.layers.residual import check_residual, conv1x1, conv3x3, junction, projection
 from convatlas.network import Network
 from convatlas.registry import derive, register
@@ -76,8 +78,7 @@ class SENetSpec:
             raise ValueError(f"layers are the blocks of four stages, at least 1 each, and not {self.layers!r}")
         if min(self.cardinality, self.base_width) < 1 or self.cardinality * self.base_width % 2:
             raise ValueError("cardinality · base_width is an even number of at least 2: the first 1×1 has half of it")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is a share of at least 0 and below 1, and not {self.dropout!r}")
+        check_share("dropout", self.dropout)
 
 
 class SEBottleneck(nn.Module):
@@ -126,18 +127,16 @@ class SENet(Network):
     def __init__(self, spec: SENetSpec, *, num_classes: int, in_channels: int) -> None:
         super().__init__(num_classes=num_classes, in_channels=in_channels)
         self.spec = spec
-        self.conv1 = nn.Sequential(
-            OrderedDict(
-                conv1=conv3x3(in_channels, 64, stride=2),
-                bn1=nn.BatchNorm2d(64),
-                relu1=nn.ReLU(),
-                conv2=conv3x3(64, 64),
-                bn2=nn.BatchNorm2d(64),
-                relu2=nn.ReLU(),
-                conv3=conv3x3(64, 128),
-                bn3=nn.BatchNorm2d(128),
-                relu3=nn.ReLU(),
-            )
+        self.conv1 = part(
+            conv1=conv3x3(in_channels, 64, stride=2),
+            bn1=nn.BatchNorm2d(64),
+            relu1=nn.ReLU(),
+            conv2=conv3x3(64, 64),
+            bn2=nn.BatchNorm2d(64),
+            relu2=nn.ReLU(),
+            conv3=conv3x3(64, 128),
+            bn3=nn.BatchNorm2d(128),
+            relu3=nn.ReLU(),
         )
         self.pool1 = nn.MaxPool2d(kernel_size=3, stride=2, ceil_mode=True)
         in_channels = 128
@@ -149,7 +148,7 @@ class SENet(Network):
                 stage.append(SEBottleneck(in_channels, out_channels, width, stride=stride, spec=spec))
                 in_channels = out_channels
             self.add_module(f"conv{i + 2}_x", stage)
-        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(spec.dropout))
+        self.pool = nn.Sequential(GlobalAveragePool(), nn.Dropout(spec.dropout))
         self.fc = self.classifier()
         self.initialize()
 
@@ -159,9 +158,7 @@ class SENet(Network):
 
     def classifier(self) -> nn.Module:
         """One dense layer behind the average of the 2048 maps."""
-        dense = nn.Linear(2048, self.num_classes)
-        he_(dense)
-        return dense
+        return drawn(nn.Linear(2048, self.num_classes), he_)
 
 
 register(

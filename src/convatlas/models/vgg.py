@@ -6,10 +6,11 @@ from typing import Literal
 
 from torch import nn
 
+from convatlas.layers.checks import check_share
 from convatlas.layers.gating import SqueezeExcitation
 from convatlas.layers.init import xavier_
 from convatlas.layers.lrn import LocalResponseNorm
-from convatlas.layers.parts import part
+from convatlas.layers.parts import drawn, part
 from convatlas.network import Network
 from convatlas.registry import check_choice, register
 
@@ -74,8 +75,7 @@ class Spec:
             raise ValueError(
                 f"se, the reduction, is from 0, for none, to the {self.width * 64:g} channels; not {self.se}"
             )
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is at least 0 and less than 1, not {self.dropout!r}")
+        check_share("dropout", self.dropout)
 
 
 class VGG(Network):
@@ -121,9 +121,7 @@ class VGG(Network):
 
     def classifier(self) -> nn.Module:
         """The last dense layer, FC-1000 in the table."""
-        dense = nn.Linear(4096, self.num_classes)
-        xavier_(dense)
-        return dense
+        return drawn(nn.Linear(4096, self.num_classes), xavier_)
 
 
 def convolution(in_channels: int, out_channels: int, kernel_size: int, spec: Spec, *, norm: bool) -> nn.Sequential:

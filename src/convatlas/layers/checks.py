@@ -1,0 +1,22 @@
+"""The checks of a spec's numbers: each raises ValueError with the name of the field and what it has to be."""
+
+
+def check_share(field: str, value: float) -> None:
+    """Raise ValueError unless `value` is at least 0 and below 1: the share of the units that dropout takes away."""
+    if not 0 <= value < 1:
+        raise ValueError(f"{field} is a share of at least 0 and below 1, and not {value!r}")
+
+
+def check_whole(field: str, value: int, *, least: int = 1) -> None:
+    """Raise ValueError where `value` is below `least`."""
+    if value < least:
+        raise ValueError(f"{field} is a whole number of at least {least}, and not {value!r}")
+
+
+def check_reduction(reduction: int | None, channels: int) -> None:
+    """Raise ValueError unless squeeze-and-excitation with `channels / reduction` units has one; None is without it."""
+    if reduction is not None and not 1 <= reduction <= channels:
+        raise ValueError(
+            f"reduction, of squeeze-and-excitation, is a whole number from 1 to the {channels} channels, or None, "
+            f"and not {reduction!r}"
+        )

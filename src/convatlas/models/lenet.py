@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from convatlas.layers.init import lecun_, xavier_
-from convatlas.layers.parts import drawn, part
+from convatlas.layers.parts import ACTIVATIONS, drawn, part
 from convatlas.network import Network
 from convatlas.registry import check_choice, register
 
@@ -187,13 +187,11 @@ class LeNet5(Network):
     def classifier(self) -> nn.Module:
         """The Euclidean units, or in their place a dense layer."""
         output = RBF(self.num_classes) if self.spec.output == "rbf" else nn.Linear(84, self.num_classes)
-        lecun_(output)
-        return output
+        return drawn(output, lecun_)
 
 
 # --------------------------------------------------------------------------- the lecture form
 
-ACTIVATIONS = {"sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "relu": nn.ReLU}
 POOLS = {"average": nn.AvgPool2d, "max": nn.MaxPool2d}
 
 
@@ -207,7 +205,7 @@ class LeNetSpec:
     padding: int = 2  # of conv1
 
     def __post_init__(self) -> None:
-        check_choice("activation", self.activation, tuple(ACTIVATIONS))
+        check_choice("activation", self.activation, ("sigmoid", "tanh", "relu"))
         check_choice("pool", self.pool, tuple(POOLS))
         check_choice("norm", self.norm, ("none", "batch"))
         if self.padding not in (0, 2):

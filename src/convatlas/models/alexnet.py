@@ -185,6 +185,7 @@ register(
     num_classes=1000,
     published={
         "alexnet_owt_footnote": {"top1_error": 42.33, "data": "ImageNet-2012, val"},
+        # The paper has no such network; these figures are of the weights that torchvision has.
         "alexnet_owt": {
             "params": "61.1M", "macs": "0.714G", "top1_error": 43.478, "top5_error": 20.934,
             "data": "ImageNet-2012, 1-crop val; torchvision's weights",

@@ -273,6 +273,7 @@ register(
     published={
         # No params: the printed column adds up to 6.8M, which its own widths do not come to.
         "googlenet": {"macs": "1.5G", "top5_error": 10.07, "data": "ImageNet, 1 model, 1 crop"},
+        # The paper has no such network; these figures are of the weights that torchvision has.
         "googlenet_tv": {
             "params": "6.6M", "macs": "1.498G", "top1_error": 30.222, "top5_error": 10.47,
             "data": "ImageNet, 1-crop, torchvision's weights",

@@ -148,7 +148,7 @@ def test_it_can_be_made_for_images_of_another_size() -> None:
         ({"groups": 0}, "groups is a whole number of at least 1, and not 0"),
         ({"groups": -2}, "groups is a whole number of at least 1, and not -2"),
         ({"maps": (0,) * 5}, "maps are five numbers of at least 1"),
-        ({"maps": (96, 256)}, "maps are five numbers of at least 1"),
+        ({"maps": (96, 256)}, "maps is a list of 5"),
         ({"padding": -5}, "padding is a whole number of at least 0, and not -5"),
         ({"size": -1}, "leaves no pixel for fc6: -1"),
         ({"size": 40}, "leaves no pixel for fc6: 40"),

@@ -235,12 +235,6 @@ class GoogLeNet(Network):
         xavier_(heads)
         return heads
 
-    def reset_head(self, num_classes: int) -> None:
-        """Put new classifiers for `num_classes` classes in the place of the old, the auxiliary ones too."""
-        super().reset_head(num_classes)
-        if self.auxiliary is not None:
-            self.auxiliary = self.auxiliary_classifiers().to(next(self.parameters()).device)
-
 
 def pools(kind: str) -> list[nn.Module]:
     """The four max pools between the stages.

@@ -24,8 +24,8 @@ class MLPConv(NamedTuple):
     padding: int
     maps: tuple[int | None, ...]
     """Of the convolution and of each 1×1 convolution; None, in the last row alone, is a map for each class."""
-    std: tuple[float, ...]
-    """Of their first weights, N(0, std²); none where they are Xavier's."""
+    std: tuple[float, ...] | None
+    """Of their first weights, N(0, std²); None where they are Xavier's."""
     pool: Literal["max", "average", "none"]
     """What is behind it: 3×3, every second pixel."""
 
@@ -82,8 +82,8 @@ def check_row(row: MLPConv) -> None:
     check_choice("pool, of an mlpconv,", row.pool, ("max", "average", "none"))
     if not row.maps or any(maps is not None and maps < 1 for maps in row.maps):
         raise ValueError(f"maps, of an mlpconv, are numbers of at least 1, or None, and not {row.maps!r}")
-    if len(row.std) not in (0, len(row.maps)):
-        raise ValueError(f"std, of an mlpconv, is one for each of its maps or none, and not {row.std!r}")
+    if row.std is not None and len(row.std) != len(row.maps):
+        raise ValueError(f"std, of an mlpconv, is one for each of its maps, or None, and not {row.std!r}")
 
 
 class NiN(Network):
@@ -117,7 +117,7 @@ class NiN(Network):
 
     def initialize(self) -> None:
         """N(0, std²) of the definitions that the authors released."""
-        draw(self, [std for row in self.spec.mlpconvs for std in row.std])
+        draw(self, [std for row in self.spec.mlpconvs for std in row.std or ()])
 
     def classifier(self) -> nn.Module:
         """What the classes shape: "one feature map for each corresponding category" (Sec. 3.2), and their averages."""
@@ -131,7 +131,7 @@ class NiN(Network):
             if self.spec.head == "dense_dropout":
                 layers["drop"] = nn.Dropout(self.spec.dropout)
             layers["dense"] = nn.Linear(self.num_classes * self.spec.side(self.spec.size) ** 2, self.num_classes)
-        return drawn(part(**layers), partial(draw, stds=last.std[ready:]))
+        return drawn(part(**layers), partial(draw, stds=(last.std or ())[ready:]))
 
 
 def widths(row: MLPConv, num_classes: int) -> tuple[int, ...]:
@@ -177,10 +177,10 @@ IMAGENET = (
     MLPConv(3, 1, 1,  (1024, 1024, None), (0.05, 0.05, 0.01), "none"),     # 6×6
 )  # fmt: skip
 LECTURE = (
-    MLPConv(11, 4, 0, (96, 96, 96),       (), "max"),                      # 54×54
-    MLPConv(5, 1, 2,  (256, 256, 256),    (), "max"),                      # 26×26
-    MLPConv(3, 1, 1,  (384, 384, 384),    (), "max"),                      # 12×12
-    MLPConv(3, 1, 1,  (None, None, None), (), "none"),                     # 5×5
+    MLPConv(11, 4, 0, (96, 96, 96),       None, "max"),                    # 54×54
+    MLPConv(5, 1, 2,  (256, 256, 256),    None, "max"),                    # 26×26
+    MLPConv(3, 1, 1,  (384, 384, 384),    None, "max"),                    # 12×12
+    MLPConv(3, 1, 1,  (None, None, None), None, "none"),                   # 5×5
 )  # fmt: skip
 
 NIN_CIFAR = Spec(CIFAR)

@@ -88,8 +88,8 @@ def test_its_paths_fit_each_other_for_images_of_any_size(side: int) -> None:
     [
         ({"norm": "layer"}, "norm is one of batch, none, and not 'layer'"),
         ({"activation": "tanh"}, "activation is one of relu, sigmoid, and not 'tanh'"),
-        ({"reduction": 0}, "a whole number from 1 to the 256 channels, or None, and not 0"),
-        ({"reduction": 257}, "a whole number from 1 to the 256 channels, or None, and not 257"),
+        ({"reduction": 0}, "a whole number from 1 to 256, the fewest channels that are gated, or None, and not 0"),
+        ({"reduction": 257}, "a whole number from 1 to 256, the fewest channels that are gated, or None, and not 257"),
         ({"dropout": -0.1}, "dropout is a share of at least 0 and below 1"),
     ],
 )

@@ -121,7 +121,7 @@ def test_a_small_one_answers_and_learns_on_small_images() -> None:
         ({"width": 0.001}, "width leaves at least one channel of 64, and is not 0.001"),
         ({"width": float("inf")}, "width leaves at least one channel of 64, and is not inf"),
         ({"reduction": 0}, "reduction, of squeeze-and-excitation, is a whole number from 1"),
-        ({"reduction": 100}, "a whole number from 1 to the 64 channels, or None, and not 100"),
+        ({"reduction": 100}, "a whole number from 1 to 64, the fewest channels that are gated, or None, and not 100"),
         ({"dropout": -0.1}, "dropout is a share of at least 0 and below 1"),
     ],
 )

@@ -11,12 +11,3 @@ def check_whole(field: str, value: int, *, least: int = 1) -> None:
     """Raise ValueError where `value` is below `least`."""
     if value < least:
         raise ValueError(f"{field} is a whole number of at least {least}, and not {value!r}")
-
-
-def check_reduction(reduction: int | None, channels: int) -> None:
-    """Raise ValueError unless squeeze-and-excitation with `channels / reduction` units has one; None is without it."""
-    if reduction is not None and not 1 <= reduction <= channels:
-        raise ValueError(
-            f"reduction, of squeeze-and-excitation, is a whole number from 1 to the {channels} channels, or None, "
-            f"and not {reduction!r}"
-        )

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convatlas.layers.checks import check_reduction, check_share
-from convatlas.layers.gating import SqueezeExcitation
+from convatlas.layers.checks import check_share
+from convatlas.layers.gating import SqueezeExcitation, check_reduction
 from convatlas.layers.inception import Behind, Conv, stem
 from convatlas.layers.init import xavier_, zero_bias_
 from convatlas.layers.parts import ACTIVATIONS, drawn, part
@@ -72,7 +72,7 @@ class Spec:
         check_choice("activation", self.activation, ("relu", "sigmoid"))
         check_choice("stem", self.stem, ("dense", "separable"))
         check_share("dropout", self.dropout)
-        check_reduction(self.reduction, 256)  # 3a's maps
+        check_reduction(self.reduction, channels=256)  # 3a's maps
 
     @property
     def behind(self) -> Behind:

@@ -6,8 +6,8 @@ from typing import Literal, NamedTuple
 
 from torch import nn
 
-from convatlas.layers.checks import check_reduction, check_share
-from convatlas.layers.gating import SqueezeExcitation
+from convatlas.layers.checks import check_share
+from convatlas.layers.gating import SqueezeExcitation, check_reduction
 from convatlas.layers.init import xavier_
 from convatlas.layers.lrn import LocalResponseNorm
 from convatlas.layers.parts import drawn, part
@@ -78,7 +78,7 @@ class Spec:
             )
         if not 1 <= self.width * 64 < inf:
             raise ValueError(f"width leaves at least one channel of 64, and is not {self.width}")
-        check_reduction(self.reduction, int(self.width * 64))
+        check_reduction(self.reduction, channels=int(self.width * 64))
         check_share("dropout", self.dropout)
 
 

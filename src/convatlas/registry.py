@@ -119,12 +119,6 @@ def derive(
         ENTRIES[name] = Entry(card, entry.network)
 
 
-def check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:
-    """Raise ValueError unless `value` is one of `choices`: for the checks of a spec."""
-    if value not in choices:
-        raise ValueError(f"{field} is one of {', '.join(choices)}, and not {value!r}")
-
-
 def list_models(pattern: str = "*") -> list[str]:
     """The names that match a shell pattern such as `"resnet*"`, in the order of history."""
     return [name for name in ENTRIES if fnmatchcase(name, pattern)]

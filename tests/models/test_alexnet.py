@@ -1,11 +1,15 @@
 """AlexNet and its forms against Sec. 3 to 5 and what became of it."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
 
 from convatlas.errors import InputError
+from convatlas.layers.reference.convolution import cross_correlate_groups
 from convatlas.models import build, model_card
+from convatlas.network import Network
 
 
 def sizes(name: str, **changes: object) -> dict[str, tuple[int, ...]]:
@@ -75,18 +79,51 @@ def test_weights_begin_as_the_paper_and_caffe_have_them(name: str, bias: float, 
     assert biases == {layer: {expected_bias if layer in ones else 0.0} for layer in layers}
 
 
-def test_halving_at_test_time_and_doubling_in_training_have_the_same_expectation() -> None:
-    """Sec. 4.2 multiplies by 0.5 in testing; torch's dropout, which we use, multiplies by 2 in training."""
+def test_the_layers_have_as_many_neurons_as_section_3_5_prints_but_for_the_first() -> None:
+    neurons = {stage: math.prod(shape) for stage, shape in sizes("alexnet").items() if stage[0] in "cf"}
+    printed = (253_440, 186_624, 64_896, 64_896, 43_264, 4096, 4096, 1000)
+    assert list(neurons.values())[1:] == list(printed[1:])
+    assert neurons["conv1"] == 55 * 55 * 96 != printed[0]  # which no size of map gives: 253,440 = 51.38² · 96
+    assert round(sum(neurons.values()), -4) == 660_000  # "650,000 neurons", in the abstract
+
+
+def small() -> Network:
+    """Narrow convolutions before the dense layers of the paper."""
     torch.manual_seed(0)
-    x, weight = torch.rand(64), torch.randn(64)
-    kept = (torch.rand(20_000, 64) < 0.5).float()
-    paper_training, paper_test = (x * kept) @ weight, (0.5 * x) @ weight
-    drop = nn.Dropout(0.5)
-    ours_training, ours_test = drop(x.expand(20_000, 64)) @ weight, drop.eval()(x) @ weight
-    noise = 4 * ours_training.std() / 20_000**0.5
-    assert (paper_training.mean() - paper_test).abs() < noise
-    assert (ours_training.mean() - ours_test).abs() < noise
-    torch.testing.assert_close(ours_test, 2 * paper_test)  # the weights behind make up for the factor
+    return build("alexnet", maps=(4, 8, 8, 8, 8), size=99, num_classes=5)
+
+
+def test_training_drops_half_of_the_units_of_the_first_two_dense_layers_and_none_elsewhere() -> None:
+    """Sec. 4.2, which halves all outputs at test time instead of doubling those that stay in training, as we do."""
+    network = small()
+    x, dropped = torch.randn(4, 3, 99, 99), {}
+    with torch.no_grad():
+        for name, stage in network.named_children():
+            x, trained = stage.eval()(x), stage.train()(x)
+            stay = trained != 0
+            dropped[name] = 1 - stay[x > 0].float().mean().item()
+            torch.testing.assert_close(trained[stay], x[stay] * (2 if name in ("fc6", "fc7") else 1))
+    assert [dropped.pop("fc6"), dropped.pop("fc7")] == pytest.approx([0.5, 0.5], abs=0.02)
+    assert set(dropped.values()) == {0.0}
+
+
+def test_the_mean_of_the_logits_in_training_is_the_logits_in_testing() -> None:
+    network = small()
+    x = torch.randn(1, 4096)
+    with torch.no_grad():
+        tested = network.fc8(network.fc7.eval()(x))
+        trained = network.fc8(network.fc7.train()(x.expand(1000, -1)))
+    noise = trained.std(0) / 1000**0.5
+    assert noise.min() > 0
+    assert ((trained.mean(0) - tested).abs() < 4 * noise).all()
+
+
+def test_two_groups_are_two_layers_side_by_side() -> None:
+    """Fig. 2: each half of conv2's kernels on the maps of its own GPU alone."""
+    network = small()
+    conv, x = network.conv2.conv, torch.randn(1, 4, 6, 6)
+    expected = cross_correlate_groups(x[0], conv.weight, conv.bias, groups=2, padding=2)
+    torch.testing.assert_close(conv(x)[0], expected)
 
 
 def test_images_of_224_are_refused_with_the_size_that_fits() -> None:
@@ -106,8 +143,14 @@ def test_it_can_be_made_for_images_of_another_size() -> None:
     ("changes", "message"),
     [
         ({"norm": "batch"}, "norm is one of lrn, caffe, none, and not 'batch'"),
-        ({"groups": 5}, "maps are five numbers that 5 groups divide"),
-        ({"dropout": 1.0}, "dropout is at least 0 and less than 1"),
+        ({"groups": 5}, "maps are five numbers of at least 1 that 5 groups divide"),
+        ({"dropout": 1.0}, "dropout is a share of at least 0 and below 1"),
+        ({"groups": 0}, "groups is a whole number of at least 1, and not 0"),
+        ({"groups": -2}, "groups is a whole number of at least 1, and not -2"),
+        ({"maps": (0,) * 5}, "maps are five numbers of at least 1"),
+        ({"maps": (96, 256)}, "maps is a list of 5"),
+        ({"padding": -5}, "padding is a whole number of at least 0, and not -5"),
+        ({"size": -1}, "leaves no pixel for fc6: -1"),
         ({"size": 40}, "leaves no pixel for fc6: 40"),
     ],
 )

@@ -28,14 +28,23 @@ def test_maps_have_the_sizes_and_channels_of_figure_5() -> None:
     assert seen == PRINTED | OTHERWISE | {"linear": (1, 1000)}
 
 
-def test_it_has_the_nine_layers_more_than_googlenet_that_the_paper_counts() -> None:
-    def depth(module: nn.Module) -> int:
-        """Convolutions of the longest path: a reduction and two 3×3, or a reduction and one 5×5."""
-        return 3 if hasattr(module, "conv_double2") else 2
+def depth(network: Network) -> int:
+    """The layers with weights on the longest path: each passes on one more than the greatest that it gets."""
 
-    # "increases the maximum depth of the network by 9 weight layers" for 9 modules; a tenth, 3c, is new
-    ours = sum(depth(m) for name, m in on_meta().chain() if name.startswith("inception"))
-    assert ours == 9 * 2 + 9 + 3
+    def one_more(_: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> torch.Tensor:
+        return torch.full_like(output, inputs[0].max().item() + 1)
+
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            layer.register_forward_hook(one_more)
+    with torch.no_grad():
+        return round(network.eval()(torch.zeros(1, 3, 64, 64)).max().item())
+
+
+def test_it_has_the_nine_layers_more_than_googlenets_22_that_the_paper_counts() -> None:
+    assert depth(build("googlenet", norm="none")) == 22
+    # "increases the maximum depth of the network by 9 weight layers", in nine modules; the tenth, 3c, has three more
+    assert depth(build("bn_inception", norm="none")) == 22 + 9 + 3
 
 
 def test_without_normalisation_each_convolution_has_a_bias_in_the_place_of_scale_and_shift() -> None:
@@ -79,8 +88,9 @@ def test_its_paths_fit_each_other_for_images_of_any_size(side: int) -> None:
     [
         ({"norm": "layer"}, "norm is one of batch, none, and not 'layer'"),
         ({"activation": "tanh"}, "activation is one of relu, sigmoid, and not 'tanh'"),
-        ({"se": 0}, "a whole number from 1 to 256, and not 0"),
-        ({"dropout": -0.1}, "dropout is a probability"),
+        ({"reduction": 0}, "a whole number from 1 to 256, the fewest channels that are gated, or None, and not 0"),
+        ({"reduction": 257}, "a whole number from 1 to 256, the fewest channels that are gated, or None, and not 257"),
+        ({"dropout": -0.1}, "dropout is a share of at least 0 and below 1"),
     ],
 )
 def test_a_spec_says_what_is_wrong_with_it(changes: dict[str, object], message: str) -> None:

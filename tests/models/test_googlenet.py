@@ -9,6 +9,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from convatlas.errors import InputError
+from convatlas.layers.inception import Behind
 from convatlas.layers.lrn import LocalResponseNorm
 from convatlas.models import build
 from convatlas.models.googlenet import PRINTED, TABLE_1, Inception, NaiveInception, Widths
@@ -118,7 +119,7 @@ def test_a_module_with_reductions_costs_a_third_of_the_naive_one() -> None:
     # 28×28×256 with 128, 192 and 96 filters; the reduced one has 64 filters in each 1×1 that is put in.
     x, widths = torch.empty(1, 256, 28, 28, device="meta"), Widths(128, 64, 192, 64, 96, 64)
     with torch.device("meta"):
-        naive, reduced = NaiveInception(256, widths), Inception(256, widths)
+        naive, reduced = NaiveInception(256, widths, Behind(), largest=5), Inception(256, widths, Behind(), largest=5)
     assert naive(x).shape == (1, 672, 28, 28)
     assert reduced(x).shape == (1, 480, 28, 28)
     assert operations(naive, x) == 28 * 28 * 256 * (128 + 9 * 192 + 25 * 96) == 854_196_224
@@ -153,7 +154,7 @@ def test_local_response_normalisation_stands_where_figure_3_has_it() -> None:
     [
         ({"module": "flat"}, "module is one of inception, naive, and not 'flat'"),
         ({"largest": 7}, "largest is one of 5, 3, and not 7"),
-        ({"dropout": 1.0}, "dropout is a probability"),
+        ({"dropout": 1.0}, "dropout is a share of at least 0 and below 1"),
         ({"dropout": "much"}, "dropout is a number, and not 'much'"),
         ({"auxiliary": "two"}, "auxiliary is true or false"),
     ],

@@ -6,7 +6,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from convatlas.errors import InputError
-from convatlas.models import build
+from convatlas.models import build, model_card
+from convatlas.models.nin import MLPConv
 
 
 @pytest.mark.parametrize(
@@ -77,8 +78,38 @@ def test_dropout_is_behind_each_pooling_for_cifar_and_behind_the_last_for_imagen
         assert not any(isinstance(m, nn.Dropout) for m in build("nin_cifar", dropout=0.0).modules())
 
 
-def test_a_spec_that_cannot_be_is_refused() -> None:
-    with pytest.raises(InputError, match="head is one of average, dense, dense_dropout, and not 'max'"):
-        build("nin_cifar", head="max")
-    with pytest.raises(InputError, match="dropout is at least 0 and less than 1"):
-        build("nin_cifar", dropout=1.0)
+@pytest.mark.parametrize("name", ["nin_cifar", "nin_imagenet", "nin_d2l"])
+def test_the_least_image_leaves_a_pixel_of_each_class_and_a_smaller_one_is_refused(name: str) -> None:
+    least = model_card(name).least_size
+    with torch.device("meta"):
+        network = build(name).eval()
+        logits = network(torch.empty(1, network.in_channels, least, least))
+        assert logits.shape == (1, network.num_classes)
+        with pytest.raises(ValueError, match=f"at least {least}×{least}"):
+            network(torch.empty(1, network.in_channels, least, least - 1))
+
+
+ROW, LAST = MLPConv(3, 1, 1, (8, 8), None, "max"), MLPConv(3, 1, 1, (8, None), None, "none")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"head": "max"}, "head is one of average, dense, dense_dropout, and not 'max'"),
+        ({"dropout": 1.0}, "dropout is a share of at least 0 and below 1"),
+        ({"size": -1}, "size is a whole number of at least 1, and not -1"),
+        ({"size": 3, "head": "dense"}, "size, of the images, leaves no pixel for the dense head: 3"),
+        ({"mlpconvs": ()}, "mlpconvs is a list, of which each is of the kind MLPConv"),
+        ({"mlpconvs": (ROW,)}, "ends with maps for the classes"),
+        ({"mlpconvs": (LAST, LAST)}, "all but the last, have a pooling and no maps for the classes"),
+        ({"mlpconvs": (ROW._replace(kernel_size=0), LAST)}, "kernel_size, of an mlpconv, is a whole number"),
+        ({"mlpconvs": (ROW._replace(stride=0), LAST)}, "stride, of an mlpconv, is a whole number"),
+        ({"mlpconvs": (ROW._replace(padding=-1), LAST)}, "padding, of an mlpconv, is a whole number of at least 0"),
+        ({"mlpconvs": (ROW._replace(pool="least"), LAST)}, "mlpconvs is a list, of which each is of the kind MLPConv"),
+        ({"mlpconvs": (ROW._replace(maps=(0, 8)), LAST)}, "maps, of an mlpconv, are numbers of at least 1"),
+        ({"mlpconvs": (ROW._replace(std=(0.1,)), LAST)}, "std, of an mlpconv, is one for each of its maps"),
+    ],
+)
+def test_a_spec_that_cannot_be_is_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        build("nin_cifar", **changes)

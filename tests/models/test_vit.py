@@ -59,7 +59,7 @@ def test_another_size_of_images_is_a_change_and_else_refused() -> None:
         ({"heads": 5}, "dim 192 does not divide into 5 heads"),
         ({"patch": 5}, "an image of 32×32 does not divide into patches of 5"),
         ({"layers": 0}, "layers is a whole number of at least 1, and not 0"),
-        ({"dropout": -0.1}, "dropout is at least 0 and below 1"),
+        ({"dropout": -0.1}, "dropout is a share of at least 0 and below 1"),
     ],
 )
 def test_what_cannot_be_built_is_refused(changes: dict[str, float], message: str) -> None:

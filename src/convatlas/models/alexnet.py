@@ -5,17 +5,23 @@ single column of "One weird trick" (Krizhevsky 2014, footnote 1) has no groups; 
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from torch import nn
 
+from convatlas.layers.checks import check_share, check_whole
 from convatlas.layers.init import gaussian_, xavier_
 from convatlas.layers.lrn import LocalResponseNorm
-from convatlas.layers.parts import part
+from convatlas.layers.parts import ACTIVATIONS, drawn, part
 from convatlas.network import Network
-from convatlas.registry import check_choice, register
+from convatlas.registry import register
 
-ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh}
+NORMS = {
+    "lrn": partial(LocalResponseNorm, 5, k=2, alpha=1e-4, beta=0.75),  # Sec. 3.3
+    # its k is 1, and its α is of the mean of the five and not of their sum
+    "caffe": partial(LocalResponseNorm, 5, k=1, alpha=1e-4 / 5, beta=0.75),
+}
 
 
 @dataclass(frozen=True)
@@ -35,15 +41,13 @@ class Spec:
     size: int = 227  # of the images
 
     def __post_init__(self) -> None:
-        check_choice("norm", self.norm, ("lrn", "caffe", "none"))
-        check_choice("order", self.order, ("norm_pool", "pool_norm"))
-        check_choice("pool", self.pool, ("overlapping", "plain"))
-        check_choice("activation", self.activation, tuple(ACTIVATIONS))
-        check_choice("init", self.init, ("2012", "caffe", "xavier"))
-        if len(self.maps) != 5 or any(count % self.groups for count in self.maps):
-            raise ValueError(f"maps are five numbers that {self.groups} groups divide, not {self.maps!r}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is at least 0 and less than 1, not {self.dropout!r}")
+        check_whole("groups", self.groups)
+        check_whole("padding", self.padding, least=0)
+        check_share("dropout", self.dropout)
+        if len(self.maps) != 5 or min(self.maps) < 1 or any(count % self.groups for count in self.maps):
+            raise ValueError(
+                f"maps are five numbers of at least 1 that {self.groups} groups divide, and not {self.maps!r}"
+            )
         if self.side < 1:
             raise ValueError(f"size, of the images, leaves no pixel for fc6: {self.size}")
 
@@ -98,13 +102,12 @@ class AlexNet(Network):
 
     def shrink(self, number: int) -> None:
         """Add the normalisation and the pooling behind the first or the second convolution, in the spec's order."""
-        stages: dict[str, nn.Module] = {f"pool{number}": nn.MaxPool2d(self.spec.window, stride=2)}
-        if self.spec.norm == "lrn":
-            stages[f"norm{number}"] = LocalResponseNorm(5, k=2, alpha=1e-4, beta=0.75)  # Sec. 3.3
-        if self.spec.norm == "caffe":  # its k is 1, and its α is of the mean of the five and not of their sum
-            stages[f"norm{number}"] = LocalResponseNorm(5, k=1, alpha=1e-4 / 5, beta=0.75)
-        for name in sorted(stages, reverse=self.spec.order == "pool_norm"):
-            self.add_module(name, stages[name])
+        if self.spec.order == "pool_norm":
+            self.add_module(f"pool{number}", nn.MaxPool2d(self.spec.window, stride=2))
+        if self.spec.norm != "none":
+            self.add_module(f"norm{number}", NORMS[self.spec.norm]())
+        if self.spec.order == "norm_pool":
+            self.add_module(f"pool{number}", nn.MaxPool2d(self.spec.window, stride=2))
 
     def initialize(self) -> None:
         """N(0, 0.01²) "in each layer"; biases 1 in conv2, conv4, conv5, fc6 and fc7 (Sec. 5).
@@ -125,12 +128,8 @@ class AlexNet(Network):
 
     def classifier(self) -> nn.Module:
         """The last dense layer."""
-        dense = nn.Linear(4096, self.num_classes)
-        if self.spec.init == "xavier":
-            xavier_(dense)
-        else:
-            gaussian_(dense, std=0.01)
-        return dense
+        draw = xavier_ if self.spec.init == "xavier" else partial(gaussian_, std=0.01)
+        return drawn(nn.Linear(4096, self.num_classes), draw)
 
 
 ONE_COLUMN = {
@@ -181,6 +180,7 @@ register(
     num_classes=1000,
     published={
         "alexnet_owt_footnote": {"top1_error": 42.33, "data": "ImageNet-2012, val"},
+        # The paper has no such network; these figures are of the weights that torchvision has.
         "alexnet_owt": {
             "params": "61.1M", "macs": "0.714G", "top1_error": 43.478, "top5_error": 20.934,
             "data": "ImageNet-2012, 1-crop val; torchvision's weights",

@@ -1,6 +1,5 @@
 """BN-Inception: Ioffe, Szegedy 2015, Fig. 5; what Sec. 4.2 compares with it; and the small network of Sec. 4.1."""
 
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -8,11 +7,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convatlas.layers.gating import SqueezeExcitation
+from convatlas.layers.checks import check_share
+from convatlas.layers.gating import SqueezeExcitation, check_reduction
+from convatlas.layers.inception import Behind, Conv, stem
 from convatlas.layers.init import xavier_, zero_bias_
-from convatlas.layers.parts import part
+from convatlas.layers.parts import ACTIVATIONS, drawn, part
+from convatlas.layers.pooling import GlobalAveragePool
 from convatlas.network import Network
-from convatlas.registry import check_choice, derive, register
+from convatlas.registry import derive, register
 
 
 class Widths(NamedTuple):
@@ -54,8 +56,6 @@ PRINTED = {
     "inception_4e": (14, 1024), "inception_5a": (7, 1024), "inception_5b": (7, 1024), "avg_pool": (1, 1024),
 }  # fmt: skip
 
-ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid}
-
 
 @dataclass(frozen=True)
 class Spec:
@@ -65,30 +65,16 @@ class Spec:
     activation: Literal["relu", "sigmoid"] = "relu"  # "BN-x5-Sigmoid"
     stem: Literal["dense", "separable"] = "dense"
     dropout: float = 0.0  # Sec. 4.2.1, "Remove Dropout"; the networks "Inception" and "BN-Baseline" have it
-    se: int | None = None  # the reduction of squeeze-and-excitation behind each module (Hu et al. 2018)
+    reduction: int | None = None  # Hu et al. 2018: squeeze-and-excitation with C / reduction units, behind each module
 
     def __post_init__(self) -> None:
-        check_choice("norm", self.norm, ("batch", "none"))
-        check_choice("activation", self.activation, tuple(ACTIVATIONS))
-        check_choice("stem", self.stem, ("dense", "separable"))
-        if not isinstance(self.dropout, int | float) or not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is a probability from 0 to below 1, and not {self.dropout!r}")
-        if self.se is not None and (not isinstance(self.se, int) or not 1 <= self.se <= 256):  # 3a has 256 maps
-            raise ValueError(f"se, the reduction of the gates, is a whole number from 1 to 256, and not {self.se!r}")
+        check_share("dropout", self.dropout)
+        check_reduction(self.reduction, channels=256)  # 3a's maps
 
-
-class Conv(nn.Sequential):
-    """`(N, C, H, W) -> (N, K, H/stride, W/stride)`: a convolution, its normalisation "immediately before the
-    nonlinearity" (Sec. 3.2), the nonlinearity. Where there is a normalisation, "the bias b can be ignored".
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, spec: Spec) -> None:
-        batch, padding = spec.norm == "batch", kernel_size // 2
-        conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride=stride, padding=padding, bias=not batch)
-        parts: dict[str, nn.Module] = {"conv": conv}
-        if batch:
-            parts["bn"] = nn.BatchNorm2d(out_channels)
-        super().__init__(OrderedDict(parts, act=ACTIVATIONS[spec.activation]()))
+    @property
+    def behind(self) -> Behind:
+        """What stands behind each convolution."""
+        return Behind(batch_norm=self.norm == "batch", activation=ACTIVATIONS[self.activation])
 
 
 class HalvingPool(nn.Module):
@@ -113,13 +99,13 @@ class Inception(nn.Module):
 
     def __init__(self, in_channels: int, widths: Widths, *, spec: Spec) -> None:
         super().__init__()
-        stride = widths.stride
-        self.conv_1x1 = Conv(in_channels, widths.conv_1x1, 1, spec=spec) if widths.conv_1x1 else None
-        self.reduce_3x3 = Conv(in_channels, widths.reduce_3x3, 1, spec=spec)
-        self.conv_3x3 = Conv(widths.reduce_3x3, widths.conv_3x3, 3, stride=stride, spec=spec)
-        self.reduce_double = Conv(in_channels, widths.reduce_double, 1, spec=spec)
-        self.conv_double1 = Conv(widths.reduce_double, widths.conv_double, 3, spec=spec)
-        self.conv_double2 = Conv(widths.conv_double, widths.conv_double, 3, stride=stride, spec=spec)
+        stride, behind = widths.stride, spec.behind
+        self.conv_1x1 = Conv(in_channels, widths.conv_1x1, 1, behind) if widths.conv_1x1 else None
+        self.reduce_3x3 = Conv(in_channels, widths.reduce_3x3, 1, behind)
+        self.conv_3x3 = Conv(widths.reduce_3x3, widths.conv_3x3, 3, behind, stride=stride)
+        self.reduce_double = Conv(in_channels, widths.reduce_double, 1, behind)
+        self.conv_double1 = Conv(widths.reduce_double, widths.conv_double, 3, behind)
+        self.conv_double2 = Conv(widths.conv_double, widths.conv_double, 3, behind, stride=stride)
         self.pool: nn.Module
         if stride == 2:
             self.pool = HalvingPool()
@@ -127,10 +113,10 @@ class Inception(nn.Module):
             self.pool = nn.MaxPool2d(kernel_size=3, stride=1, padding=1)
         else:
             self.pool = nn.AvgPool2d(kernel_size=3, stride=1, padding=1)
-        self.proj = Conv(in_channels, widths.proj, 1, spec=spec) if widths.proj else None
+        self.proj = Conv(in_channels, widths.proj, 1, behind) if widths.proj else None
         passed = widths.proj or in_channels
         self.out_channels = widths.conv_1x1 + widths.conv_3x3 + widths.conv_double + passed
-        self.se = SqueezeExcitation(self.out_channels, spec.se) if spec.se else None
+        self.se = None if spec.reduction is None else SqueezeExcitation(self.out_channels, spec.reduction)
 
     def forward(self, x: Tensor) -> Tensor:
         """The paths' maps, one behind the other."""
@@ -153,17 +139,18 @@ class BNInception(Network):
     def __init__(self, spec: Spec, *, num_classes: int, in_channels: int) -> None:
         super().__init__(num_classes=num_classes, in_channels=in_channels)
         self.spec = spec
+        behind, separable = spec.behind, spec.stem == "separable"
         # fmt: off
-        self.conv1 = stem(in_channels, spec)                                      #   64@112×112
+        self.conv1 = stem(in_channels, behind, separable=separable)               #   64@112×112
         self.pool1 = HalvingPool()                                                #   64@56×56
-        self.conv2 = part(reduce_3x3=Conv(64, 64, 1, spec=spec), conv_3x3=Conv(64, 192, 3, spec=spec))
+        self.conv2 = part(reduce_3x3=Conv(64, 64, 1, behind), conv_3x3=Conv(64, 192, 3, behind))
         self.pool2 = HalvingPool()                                                #  192@28×28
         channels = 192
         for name, widths in FIGURE_5.items():
             module = Inception(channels, widths, spec=spec)
             self.add_module(name, module)
             channels = module.out_channels                                        # 1024@7×7
-        self.avg_pool = part(pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten())  # 1024
+        self.avg_pool = GlobalAveragePool()                                       # 1024
         if spec.dropout:
             self.dropout = nn.Dropout(spec.dropout)
         self.linear = self.classifier()                                           # 1000
@@ -176,18 +163,7 @@ class BNInception(Network):
 
     def classifier(self) -> nn.Module:
         """One dense layer behind the average of the 1024 maps."""
-        dense = nn.Linear(1024, self.num_classes)
-        xavier_(dense)
-        return dense
-
-
-def stem(in_channels: int, spec: Spec) -> nn.Module:
-    """The 7×7/2 convolution: dense, or "separable convolution with depth multiplier 8" (appendix)."""
-    if spec.stem == "dense":
-        return Conv(in_channels, 64, 7, stride=2, spec=spec)
-    wide = 8 * in_channels
-    depthwise = nn.Conv2d(in_channels, wide, kernel_size=7, stride=2, padding=3, groups=in_channels, bias=False)
-    return part(depthwise=depthwise, pointwise=Conv(wide, 64, 1, spec=spec))
+        return drawn(nn.Linear(1024, self.num_classes), xavier_)
 
 
 # --------------------------------------------------------------------------- Sec. 4.1, on MNIST
@@ -198,9 +174,6 @@ class SmallSpec:
     """The two networks whose activations Fig. 1 compares."""
 
     norm: Literal["batch", "none"] = "batch"
-
-    def __post_init__(self) -> None:
-        check_choice("norm", self.norm, ("batch", "none"))
 
 
 class SmallNetwork(Network):
@@ -227,9 +200,7 @@ class SmallNetwork(Network):
 
     def classifier(self) -> nn.Module:
         """One unit per class."""
-        dense = nn.Linear(100, self.num_classes)
-        small_(dense)
-        return dense
+        return drawn(nn.Linear(100, self.num_classes), small_)
 
 
 def hidden(inputs: int, spec: SmallSpec) -> nn.Sequential:
@@ -271,7 +242,7 @@ register(
     deviations=('the weights begin with a standard deviation of 0.1; the paper has "small random Gaussian values"',),
 )
 derive(
-    {"se_bn_inception": ("bn_inception", {"se": 16})},
+    {"se_bn_inception": ("bn_inception", {"reduction": 16})},
     family="SENet",
     paper="hu2018",
     table="Table 2",

@@ -6,11 +6,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from convatlas.layers.checks import check_share
 from convatlas.layers.init import he_, xavier_
-from convatlas.layers.parts import part
+from convatlas.layers.parts import drawn, part
+from convatlas.layers.pooling import GlobalAveragePool
 from convatlas.layers.saving import recomputed
 from convatlas.network import Network
-from convatlas.registry import check_choice, register
+from convatlas.registry import register
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,6 @@ class DenseNetSpec:
     form: Literal["paper", "lecture"] = "paper"  # the lectures' convolutions have biases, drawn as Xavier says
 
     def __post_init__(self) -> None:
-        check_choice("form", self.form, ("paper", "lecture"))
         if not self.layers or min(self.layers) < 1:
             raise ValueError(f"layers has a whole number of at least 1 for each dense block, not {self.layers}")
         check_rates(self)
@@ -50,7 +51,6 @@ class CifarSpec:
     saving: bool = False
 
     def __post_init__(self) -> None:
-        check_choice("start", self.start, ("16", "2k"))
         each = 6 if self.bottleneck else 3
         if self.depth <= 4 or (self.depth - 4) % each:
             raise ValueError(f"depth is 4 and a multiple of {each} for three equal blocks, and not {self.depth}")
@@ -73,8 +73,7 @@ def check_rates(spec: "DenseNetSpec | CifarSpec") -> None:
         raise ValueError(f"growth_rate is a whole number of at least 1, and not {spec.growth_rate}")
     if not 0 < spec.compression <= 1:
         raise ValueError(f"compression is above 0 and at most 1, and not {spec.compression}")
-    if not 0 <= spec.dropout < 1:
-        raise ValueError(f"dropout is at least 0 and below 1, and not {spec.dropout}")
+    check_share("dropout", spec.dropout)
     channels = spec.channels
     for layers in spec.layers[:-1]:
         channels = int(spec.compression * (channels + layers * spec.growth_rate))
@@ -178,7 +177,7 @@ def add_dense_stages(network: Network, channels: int, *, spec: DenseNetSpec | Ci
             network.add_module(f"transition{number}", Transition(channels, kept, spec=spec))
             channels = kept
     network.add_module("norm", part(norm=nn.BatchNorm2d(channels), relu=nn.ReLU()))
-    network.add_module("pool", nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+    network.add_module("pool", GlobalAveragePool())
     return channels
 
 
@@ -209,9 +208,7 @@ class DenseNet(Network):
 
     def classifier(self) -> nn.Module:
         """One dense layer behind the average."""
-        dense = nn.Linear(self.features, self.num_classes)
-        (xavier_ if self.spec.form == "lecture" else he_)(dense)
-        return dense
+        return drawn(nn.Linear(self.features, self.num_classes), xavier_ if self.spec.form == "lecture" else he_)
 
 
 class CifarDenseNet(Network):
@@ -233,9 +230,7 @@ class CifarDenseNet(Network):
 
     def classifier(self) -> nn.Module:
         """One dense layer behind the average."""
-        dense = nn.Linear(self.features, self.num_classes)
-        he_(dense)
-        return dense
+        return drawn(nn.Linear(self.features, self.num_classes), he_)
 
 
 IMAGENET = {

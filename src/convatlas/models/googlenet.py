@@ -3,18 +3,20 @@
 And the forms of it that torchvision and the lectures of "Dive into deep learning" have.
 """
 
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from convatlas.layers.checks import check_share
+from convatlas.layers.inception import Behind, Conv, stem
 from convatlas.layers.init import xavier_
 from convatlas.layers.lrn import LocalResponseNorm
-from convatlas.layers.parts import part
+from convatlas.layers.parts import drawn, part
+from convatlas.layers.pooling import GlobalAveragePool
 from convatlas.network import Network
-from convatlas.registry import check_choice, register
+from convatlas.registry import register
 
 
 class Widths(NamedTuple):
@@ -90,45 +92,28 @@ class Spec:
     auxiliary: bool = False  # Sec. 5: the two classifiers that help in training and are "discarded" after it
 
     def __post_init__(self) -> None:
-        check_choice("module", self.module, ("inception", "naive"))
-        check_choice("stem", self.stem, ("dense", "separable"))
-        check_choice("norm", self.norm, ("lrn", "batch", "none"))
-        check_choice("pool", self.pool, ("ceil", "ceil_2x2", "padded"))
-        if not isinstance(self.auxiliary, bool):
-            raise ValueError(f"auxiliary is true or false, and not {self.auxiliary!r}")
         if self.largest not in (5, 3):
             raise ValueError(f"largest, the kernel of the widest path, is 5 or 3, and not {self.largest!r}")
-        if not isinstance(self.dropout, int | float) or not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is a probability from 0 to below 1, and not {self.dropout!r}")
+        check_share("dropout", self.dropout)
 
-
-class Conv(nn.Sequential):
-    """`(N, C, H, W) -> (N, K, H/stride, W/stride)`: a convolution and a rectified linear unit, as all here have.
-
-    With batch normalisation between the two there is no bias, which the normalisation would take away.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, batch: bool) -> None:
-        padding = kernel_size // 2
-        conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride=stride, padding=padding, bias=not batch)
-        parts: dict[str, nn.Module] = {"conv": conv}
-        if batch:
-            parts["bn"] = nn.BatchNorm2d(out_channels, eps=1e-3)
-        super().__init__(OrderedDict(parts, relu=nn.ReLU()))
+    @property
+    def behind(self) -> Behind:
+        """What stands behind each convolution; the ε is torchvision's."""
+        return Behind(batch_norm=self.norm == "batch", eps=1e-3)
 
 
 class Inception(nn.Module):
     """Fig. 2(b): `(N, C, H, W) -> (N, K, H, W)`, four paths side by side; the costly ones begin with a reduction."""
 
-    def __init__(self, in_channels: int, widths: Widths, *, largest: int = 5, batch: bool = False) -> None:
+    def __init__(self, in_channels: int, widths: Widths, behind: Behind, *, largest: int) -> None:
         super().__init__()
-        self.conv_1x1 = Conv(in_channels, widths.conv_1x1, 1, batch=batch)
-        self.reduce_3x3 = Conv(in_channels, widths.reduce_3x3, 1, batch=batch)
-        self.conv_3x3 = Conv(widths.reduce_3x3, widths.conv_3x3, 3, batch=batch)
-        self.reduce_5x5 = Conv(in_channels, widths.reduce_5x5, 1, batch=batch)
-        self.conv_5x5 = Conv(widths.reduce_5x5, widths.conv_5x5, largest, batch=batch)
+        self.conv_1x1 = Conv(in_channels, widths.conv_1x1, 1, behind)
+        self.reduce_3x3 = Conv(in_channels, widths.reduce_3x3, 1, behind)
+        self.conv_3x3 = Conv(widths.reduce_3x3, widths.conv_3x3, 3, behind)
+        self.reduce_5x5 = Conv(in_channels, widths.reduce_5x5, 1, behind)
+        self.conv_5x5 = Conv(widths.reduce_5x5, widths.conv_5x5, largest, behind)
         self.pool = nn.MaxPool2d(kernel_size=3, stride=1, padding=1)
-        self.pool_proj = Conv(in_channels, widths.pool_proj, 1, batch=batch)
+        self.pool_proj = Conv(in_channels, widths.pool_proj, 1, behind)
         self.out_channels = widths.conv_1x1 + widths.conv_3x3 + widths.conv_5x5 + widths.pool_proj
 
     def forward(self, x: Tensor) -> Tensor:
@@ -148,11 +133,11 @@ class NaiveInception(nn.Module):
     So the maps become more "from stage to stage" (Sec. 4), and each costs the next module more.
     """
 
-    def __init__(self, in_channels: int, widths: Widths, *, largest: int = 5, batch: bool = False) -> None:
+    def __init__(self, in_channels: int, widths: Widths, behind: Behind, *, largest: int) -> None:
         super().__init__()
-        self.conv_1x1 = Conv(in_channels, widths.conv_1x1, 1, batch=batch)
-        self.conv_3x3 = Conv(in_channels, widths.conv_3x3, 3, batch=batch)
-        self.conv_5x5 = Conv(in_channels, widths.conv_5x5, largest, batch=batch)
+        self.conv_1x1 = Conv(in_channels, widths.conv_1x1, 1, behind)
+        self.conv_3x3 = Conv(in_channels, widths.conv_3x3, 3, behind)
+        self.conv_5x5 = Conv(in_channels, widths.conv_5x5, largest, behind)
         self.pool = nn.MaxPool2d(kernel_size=3, stride=1, padding=1)
         self.out_channels = widths.conv_1x1 + widths.conv_3x3 + widths.conv_5x5 + in_channels
 
@@ -173,7 +158,7 @@ class AuxiliaryClassifier(nn.Module):
         # images of another size than 224, which the paper does not have, the 4×4 is brought about from what there is.
         average = [nn.AvgPool2d(kernel_size=5, stride=3)] if spec.pool != "ceil_2x2" else []
         self.pool = nn.Sequential(*average, nn.AdaptiveAvgPool2d(4))
-        self.conv = Conv(in_channels, 128, 1, batch=spec.norm == "batch")
+        self.conv = Conv(in_channels, 128, 1, spec.behind)
         self.fc1 = nn.Linear(128 * 4 * 4, 1024)
         self.relu = nn.ReLU()
         self.dropout = nn.Dropout(0.7)
@@ -193,24 +178,23 @@ class GoogLeNet(Network):
     def __init__(self, spec: Spec, *, num_classes: int, in_channels: int) -> None:
         super().__init__(num_classes=num_classes, in_channels=in_channels)
         self.spec = spec
-        batch = spec.norm == "batch"
-        halve = pools(spec.pool)
+        behind, halve, separable = spec.behind, pools(spec.pool), spec.stem == "separable"
         # Fig. 3: the first normalisation is behind the pool, the second before it.
         # fmt: off
-        self.conv1 = stem(in_channels, spec)                                     #   64@112×112
+        self.conv1 = stem(in_channels, behind, separable=separable)              #   64@112×112
         self.pool1 = halve[0]                                                    #   64@56×56
         if spec.norm == "lrn":
             self.norm1 = lrn()
-        self.conv2 = part(reduce_3x3=Conv(64, 64, 1, batch=batch), conv_3x3=Conv(64, 192, 3, batch=batch))
+        self.conv2 = part(reduce_3x3=Conv(64, 64, 1, behind), conv_3x3=Conv(64, 192, 3, behind))
         if spec.norm == "lrn":
             self.norm2 = lrn()                                                   #  192@56×56
         self.pool2 = halve[1]                                                    #  192@28×28
-        channels = self.add_modules("3", 192)                                    #  480@28×28
+        channels = self.add_modules(192, "3a", "3b")                             #  480@28×28
         self.pool3 = halve[2]                                                    #  480@14×14
-        channels = self.add_modules("4", channels)                               #  832@14×14
+        channels = self.add_modules(channels, "4a", "4b", "4c", "4d", "4e")      #  832@14×14
         self.pool4 = halve[3]                                                    #  832@7×7
-        self.features = self.add_modules("5", channels)                          # 1024@7×7
-        self.avg_pool = part(pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten()) # 1024
+        self.features = self.add_modules(channels, "5a", "5b")                   # 1024@7×7
+        self.avg_pool = GlobalAveragePool()                                      # 1024
         if spec.dropout:
             self.dropout = nn.Dropout(spec.dropout)
         self.linear = self.classifier()                                          # 1000
@@ -221,14 +205,12 @@ class GoogLeNet(Network):
             self.auxiliary = self.auxiliary_classifiers()
         self.initialize()
 
-    def add_modules(self, group: str, channels: int) -> int:
-        """Add the modules of Table 1 whose names begin with the group's number; the channels behind the last."""
-        for name, widths in TABLE_1.items():
-            if name.startswith(f"inception_{group}"):
-                kind = MODULES[self.spec.module]
-                module = kind(channels, widths, largest=self.spec.largest, batch=self.spec.norm == "batch")
-                self.add_module(name, module)
-                channels = module.out_channels
+    def add_modules(self, channels: int, *rows: str) -> int:
+        """Add the modules of these rows of Table 1; the channels behind the last."""
+        for row in (f"inception_{row}" for row in rows):
+            module = MODULES[self.spec.module](channels, TABLE_1[row], self.spec.behind, largest=self.spec.largest)
+            self.add_module(row, module)
+            channels = module.out_channels
         return channels
 
     def initialize(self) -> None:
@@ -237,9 +219,7 @@ class GoogLeNet(Network):
 
     def classifier(self) -> nn.Module:
         """One dense layer behind the average."""
-        dense = nn.Linear(self.features, self.num_classes)
-        xavier_(dense)
-        return dense
+        return drawn(nn.Linear(self.features, self.num_classes), xavier_)
 
     def auxiliary_classifiers(self) -> nn.ModuleDict:
         """New auxiliary classifiers "on top of the output of the Inception (4a) and (4d) modules" (Sec. 5)."""
@@ -250,20 +230,6 @@ class GoogLeNet(Network):
             heads[name] = AuxiliaryClassifier(module.out_channels, self.num_classes, spec=self.spec)
         xavier_(heads)
         return heads
-
-
-def stem(in_channels: int, spec: Spec) -> nn.Module:
-    """The 7×7/2 convolution: dense, or of depth multiplier 8 and then 1×1, as the printed 2.7K and 34M have it.
-
-    The authors' next paper says of its network, the successor, that it has such a layer here (Ioffe and Szegedy 2015,
-    appendix).
-    """
-    batch = spec.norm == "batch"
-    if spec.stem == "dense":
-        return Conv(in_channels, 64, 7, stride=2, batch=batch)
-    wide = 8 * in_channels
-    depthwise = nn.Conv2d(in_channels, wide, kernel_size=7, stride=2, padding=3, groups=in_channels, bias=False)
-    return part(depthwise=depthwise, pointwise=Conv(wide, 64, 1, batch=batch))
 
 
 def pools(kind: str) -> list[nn.Module]:
@@ -297,9 +263,10 @@ register(
     published={
         # No params: the printed column adds up to 6.8M, which its own widths do not come to.
         "googlenet": {"macs": "1.5G", "top5_error": 10.07, "data": "ImageNet, 1 model, 1 crop"},
+        # The paper has no such network; these figures are of the weights that torchvision has.
         "googlenet_tv": {
             "params": "6.6M", "macs": "1.498G", "top1_error": 30.222, "top5_error": 10.47,
-            "data": "ImageNet, 1-crop, by torchvision",
+            "data": "ImageNet, 1-crop, torchvision's weights",
         },
     },
     deviations={

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from convatlas.layers.init import lecun_, xavier_
-from convatlas.layers.parts import part
+from convatlas.layers.parts import ACTIVATIONS, drawn, part
 from convatlas.network import Network
-from convatlas.registry import check_choice, register
+from convatlas.registry import register
 
 # --------------------------------------------------------------------------- LeNet-5, 1998
 
@@ -52,10 +52,6 @@ class LeNet5Spec:
 
     connections: Literal["table_i", "full"] = "table_i"  # of C3 to S2
     output: Literal["rbf", "dense"] = "rbf"
-
-    def __post_init__(self) -> None:
-        check_choice("connections", self.connections, ("table_i", "full"))
-        check_choice("output", self.output, ("rbf", "dense"))
 
 
 class ScaledTanh(nn.Module):
@@ -187,13 +183,11 @@ class LeNet5(Network):
     def classifier(self) -> nn.Module:
         """The Euclidean units, or in their place a dense layer."""
         output = RBF(self.num_classes) if self.spec.output == "rbf" else nn.Linear(84, self.num_classes)
-        lecun_(output)
-        return output
+        return drawn(output, lecun_)
 
 
 # --------------------------------------------------------------------------- the lecture form
 
-ACTIVATIONS = {"sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "relu": nn.ReLU}
 POOLS = {"average": nn.AvgPool2d, "max": nn.MaxPool2d}
 
 
@@ -207,9 +201,6 @@ class LeNetSpec:
     padding: int = 2  # of conv1
 
     def __post_init__(self) -> None:
-        check_choice("activation", self.activation, tuple(ACTIVATIONS))
-        check_choice("pool", self.pool, tuple(POOLS))
-        check_choice("norm", self.norm, ("none", "batch"))
         if self.padding not in (0, 2):
             raise ValueError(f"padding is 0 or 2, not {self.padding!r}")
 
@@ -245,9 +236,7 @@ class LeNet(Network):
 
     def classifier(self) -> nn.Module:
         """The last dense layer."""
-        dense = nn.Linear(84, self.num_classes)
-        xavier_(dense)
-        return dense
+        return drawn(nn.Linear(84, self.num_classes), xavier_)
 
 
 def after(channels: int, spec: LeNetSpec, *, dense: bool = False) -> dict[str, nn.Module]:

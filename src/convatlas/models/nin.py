@@ -2,14 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import count
 from typing import Literal, NamedTuple
 
 from torch import nn
 
+from convatlas.layers.checks import check_share, check_whole
 from convatlas.layers.init import gaussian_, xavier_
-from convatlas.layers.parts import part
+from convatlas.layers.parts import drawn, part
+from convatlas.layers.pooling import GlobalAveragePool
 from convatlas.network import Network
-from convatlas.registry import check_choice, register
+from convatlas.registry import register
 
 
 class MLPConv(NamedTuple):
@@ -19,9 +23,9 @@ class MLPConv(NamedTuple):
     stride: int
     padding: int
     maps: tuple[int | None, ...]
-    """Of the convolution and of each 1×1 convolution; None is a map for each class."""
-    std: tuple[float, ...]
-    """Of their first weights, N(0, std²); none where they are Xavier's."""
+    """Of the convolution and of each 1×1 convolution; None, in the last row alone, is a map for each class."""
+    std: tuple[float, ...] | None
+    """Of their first weights, N(0, std²); None where they are Xavier's."""
     pool: Literal["max", "average", "none"]
     """What is behind it: 3×3, every second pixel."""
 
@@ -38,10 +42,17 @@ class Spec:
     size: int = 32  # of the images, which a dense head fixes
 
     def __post_init__(self) -> None:
-        check_choice("head", self.head, ("average", "dense", "dense_dropout"))
-        check_choice("dropout_at", self.dropout_at, ("each", "last"))
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is at least 0 and less than 1, not {self.dropout!r}")
+        check_share("dropout", self.dropout)
+        check_whole("size", self.size)
+        for row in self.mlpconvs:
+            check_row(row)
+        *rows, last = self.mlpconvs
+        if any(row.pool == "none" or None in row.maps for row in rows):
+            raise ValueError("mlpconvs, all but the last, have a pooling and no maps for the classes")
+        if last.pool != "none" or last.maps[-1] is not None:
+            raise ValueError("the last of the mlpconvs has no pooling, and ends with maps for the classes: None")
+        if self.head != "average" and self.side(self.size) < 1:
+            raise ValueError(f"size, of the images, leaves no pixel for the dense head: {self.size}")
 
     def side(self, size: int) -> int:
         """The height and width of the last maps for images of `size`; 0 where some layer has no pixel to see."""
@@ -56,7 +67,18 @@ class Spec:
     @property
     def least_size(self) -> int:
         """The least images, for which the last maps have a pixel."""
-        return next(size for size in range(1, 1000) if self.side(size) > 0)
+        return next(size for size in count(1) if self.side(size) > 0)
+
+
+def check_row(row: MLPConv) -> None:
+    """Raise ValueError for a row that there cannot be."""
+    check_whole("kernel_size, of an mlpconv,", row.kernel_size)
+    check_whole("stride, of an mlpconv,", row.stride)
+    check_whole("padding, of an mlpconv,", row.padding, least=0)
+    if not row.maps or any(maps is not None and maps < 1 for maps in row.maps):
+        raise ValueError(f"maps, of an mlpconv, are numbers of at least 1, or None, and not {row.maps!r}")
+    if row.std is not None and len(row.std) != len(row.maps):
+        raise ValueError(f"std, of an mlpconv, is one for each of its maps, or None, and not {row.std!r}")
 
 
 class NiN(Network):
@@ -72,8 +94,8 @@ class NiN(Network):
         channels = in_channels
         *rows, last = spec.mlpconvs
         for number, row in enumerate(rows, start=1):
-            self.add_module(f"mlpconv{number}", part(**perceptron(row, channels, 0, num_classes)))
-            channels = row.maps[-1] or num_classes
+            self.add_module(f"mlpconv{number}", part(**perceptron(row, channels, num_classes=num_classes)))
+            channels = widths(row, num_classes)[-1]
             kind = nn.MaxPool2d if row.pool == "max" else nn.AvgPool2d
             pool: dict[str, nn.Module] = {"pool": kind(kernel_size=3, stride=2, ceil_mode=spec.ceil_mode)}
             if spec.dropout and (spec.dropout_at == "each" or number == len(rows)):
@@ -81,40 +103,43 @@ class NiN(Network):
             self.add_module(f"pool{number}", part(**pool))
         ready = last.maps.index(None)  # so many of the last row's layers have nothing of the classes yet
         if ready:
-            self.add_module(f"mlpconv{len(spec.mlpconvs)}", part(**perceptron(last, channels, 0, num_classes, ready)))
-            channels = last.maps[ready - 1] or num_classes
+            layers = perceptron(last, channels, num_classes=num_classes, end=ready)
+            self.add_module(f"mlpconv{len(spec.mlpconvs)}", part(**layers))
+            channels = widths(last, num_classes)[ready - 1]
         self.before = channels
         self.categories = self.classifier()
         self.initialize()
 
     def initialize(self) -> None:
         """N(0, std²) of the definitions that the authors released."""
-        draw(self, [std for row in self.spec.mlpconvs for std in row.std])
+        draw(self, [std for row in self.spec.mlpconvs for std in row.std or ()])
 
     def classifier(self) -> nn.Module:
         """What the classes shape: "one feature map for each corresponding category" (Sec. 3.2), and their averages."""
         last = self.spec.mlpconvs[-1]
         ready = last.maps.index(None)
-        layers = perceptron(last, self.before, ready, self.num_classes)
+        layers = perceptron(last, self.before, num_classes=self.num_classes, begin=ready)
         if self.spec.head == "average":
-            layers |= {"average": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten()}
+            layers["average"] = GlobalAveragePool()
         else:  # Sec. 4.6: a fully connected layer in the place of the average, for comparison
             layers["flatten"] = nn.Flatten()
             if self.spec.head == "dense_dropout":
                 layers["drop"] = nn.Dropout(self.spec.dropout)
             layers["dense"] = nn.Linear(self.num_classes * self.spec.side(self.spec.size) ** 2, self.num_classes)
-        stage = part(**layers)
-        draw(stage, last.std[ready:])
-        return stage
+        return drawn(part(**layers), partial(draw, stds=(last.std or ())[ready:]))
+
+
+def widths(row: MLPConv, num_classes: int) -> tuple[int, ...]:
+    """The maps of the row's convolutions, in numbers."""
+    return tuple(num_classes if maps is None else maps for maps in row.maps)
 
 
 def perceptron(
-    row: MLPConv, in_channels: int, begin: int, num_classes: int, end: int | None = None
+    row: MLPConv, in_channels: int, *, num_classes: int, begin: int = 0, end: int | None = None
 ) -> dict[str, nn.Module]:
     """The layers `begin` to `end` of a row, under names: its convolution is the first, the 1×1 ones follow."""
     layers: dict[str, nn.Module] = {}
-    for number, maps in list(enumerate(row.maps))[begin:end]:
-        channels = num_classes if maps is None else maps
+    for number, channels in list(enumerate(widths(row, num_classes)))[begin:end]:
         layers[f"conv{number}" if number else "conv"] = (
             nn.Conv2d(in_channels, channels, kernel_size=1)
             if number
@@ -147,43 +172,47 @@ IMAGENET = (
     MLPConv(3, 1, 1,  (1024, 1024, None), (0.05, 0.05, 0.01), "none"),     # 6×6
 )  # fmt: skip
 LECTURE = (
-    MLPConv(11, 4, 0, (96, 96, 96),       (), "max"),                      # 54×54
-    MLPConv(5, 1, 2,  (256, 256, 256),    (), "max"),                      # 26×26
-    MLPConv(3, 1, 1,  (384, 384, 384),    (), "max"),                      # 12×12
-    MLPConv(3, 1, 1,  (None, None, None), (), "none"),                     # 5×5
+    MLPConv(11, 4, 0, (96, 96, 96),       None, "max"),                    # 54×54
+    MLPConv(5, 1, 2,  (256, 256, 256),    None, "max"),                    # 26×26
+    MLPConv(3, 1, 1,  (384, 384, 384),    None, "max"),                    # 12×12
+    MLPConv(3, 1, 1,  (None, None, None), None, "none"),                   # 5×5
 )  # fmt: skip
+
+NIN_CIFAR = Spec(CIFAR)
+NIN_IMAGENET = Spec(IMAGENET, dropout_at="last", size=224)
+NIN_LECTURE = Spec(LECTURE, dropout_at="last", ceil_mode=False, size=224)
 
 register(
     NiN,
-    {"nin_cifar": Spec(CIFAR)},
+    {"nin_cifar": NIN_CIFAR},
     family="NiN",
     paper="lin2013",
     table="Fig. 2, Table 1",
     input_size=(3, 32, 32),
     num_classes=10,
-    least_size=4,
+    least_size=NIN_CIFAR.least_size,
     published={"nin_cifar": {"top1_error": 10.41, "data": "CIFAR-10, without augmentation"}},
     deviations=("the widths, which the paper does not print, are those of the definition that its authors released",),
 )
 register(
     NiN,
-    {"nin_imagenet": Spec(IMAGENET, dropout_at="last", size=224)},
+    {"nin_imagenet": NIN_IMAGENET},
     family="NiN",
     paper="lin2013",
     table="the authors' model definition",
     input_size=(3, 224, 224),
     num_classes=1000,
-    least_size=39,
+    least_size=NIN_IMAGENET.least_size,
     published={"nin_imagenet": {"params": "7.6M", "top1_error": 40.64, "data": "ImageNet-2012 val"}},
     deviations=("the paper has no network for ImageNet; this is the definition that its authors released",),
 )
 register(
     NiN,
-    {"nin_d2l": Spec(LECTURE, dropout_at="last", ceil_mode=False, size=224)},
+    {"nin_d2l": NIN_LECTURE},
     family="NiN",
     paper="zhang2021",
     table="chapter NiN",
     input_size=(1, 224, 224),
     num_classes=10,
-    least_size=67,
+    least_size=NIN_LECTURE.least_size,
 )

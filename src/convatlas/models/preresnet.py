@@ -8,12 +8,15 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from convatlas.layers.checks import check_share, check_whole
 from convatlas.layers.depth import StochasticDepth
 from convatlas.layers.gating import SqueezeExcitation, check_reduction
 from convatlas.layers.init import he_
+from convatlas.layers.parts import drawn
+from convatlas.layers.pooling import GlobalAveragePool
 from convatlas.layers.residual import PadShortcut, check_survival, conv1x1, conv3x3, depths, junction
 from convatlas.network import Network
-from convatlas.registry import check_choice, derive, register
+from convatlas.registry import derive, register
 
 Order = Literal["original", "bn_after_addition", "relu_before_addition", "relu_only_preact", "full_preact"]
 ORDERS = {
@@ -46,27 +49,16 @@ class PreActSpec:
     survival: float | None = None  # Huang et al. 2016: of the last unit, by the linear rule
 
     def __post_init__(self) -> None:
-        check_choice("block", self.block, ("single", "basic", "bottleneck"))
-        check_choice("order", self.order, tuple(ORDERS))
-        check_choice("shortcut", self.shortcut, ("A", "B", "C", "none"))
-        check_choice("stem", self.stem, ("3x3", "7x7", "7x7_bare"))
-        check_choice("stride_in", self.stride_in, ("first", "3x3"))
         check_survival(self.survival, shortcut=self.shortcut)
         if len(self.layers) < 1 or min(self.layers) < 1:
             raise ValueError(f"layers are the units of each stage, at least 1 each, and not {self.layers!r}")
-        if isinstance(self.on_shortcut, str):
-            check_choice("on_shortcut", self.on_shortcut, ("gate", "dropout"))
-        if isinstance(self.on_branch, str):
-            check_choice("on_branch", self.on_branch, ("gate",))
         for field in ("on_shortcut", "on_branch", "gate_bias"):
             value = getattr(self, field)
             if not isinstance(value, str) and not math.isfinite(value):
                 raise ValueError(f"{field} is a finite number, and not {value!r}")
-        if not isinstance(self.width, int) or self.width < 1:
-            raise ValueError(f"width, of conv2_x, is a whole number of at least 1, and not {self.width!r}")
+        check_whole("width, of conv2_x,", self.width)
         check_reduction(self.reduction, channels=self.width * self.expansion)
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is a share of at least 0 and below 1, and not {self.dropout!r}")
+        check_share("dropout", self.dropout)
 
     @property
     def expansion(self) -> int:
@@ -220,7 +212,7 @@ class PreActResNet(Network):
         self.features = channels
         if before := ORDERS[spec.order][0]:
             self.activation = activation(before, channels)
-        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.pool = GlobalAveragePool()
         self.fc = self.classifier()
         self.initialize()
 
@@ -233,9 +225,7 @@ class PreActResNet(Network):
 
     def classifier(self) -> nn.Module:
         """One dense layer behind the average of the maps."""
-        dense = nn.Linear(self.features, self.num_classes)
-        he_(dense)
-        return dense
+        return drawn(nn.Linear(self.features, self.num_classes), he_)
 
 
 def stage(

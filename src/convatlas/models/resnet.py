@@ -1,18 +1,20 @@
 """ResNet and its plain counterpart, on ImageNet and on CIFAR-10: He, Zhang, Ren, Sun 2015."""
 
-from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor, nn
 
+from convatlas.layers.checks import check_whole
 from convatlas.layers.depth import StochasticDepth
-from convatlas.layers.gating import GATES, SQUEEZES, Gate, Squeeze, SqueezeExcitation, check_reduction
+from convatlas.layers.gating import Gate, Squeeze, SqueezeExcitation, check_reduction
 from convatlas.layers.init import he_
+from convatlas.layers.parts import drawn, part
+from convatlas.layers.pooling import GlobalAveragePool
 from convatlas.layers.residual import PadShortcut, check_survival, conv1x1, conv3x3, depths, junction, projection
 from convatlas.network import Network
-from convatlas.registry import check_choice, register
+from convatlas.registry import register
 
 EXPANSION = {"basic": 1, "bottleneck": 4}  # Table 1: a bottleneck's last convolution has four times the filters
 
@@ -35,8 +37,6 @@ class Spec:
     conv_bias: bool = False  # the lectures': convolutions keep their bias, a projection has it for normalisation
 
     def __post_init__(self) -> None:
-        check_choice("shortcut", self.shortcut, ("A", "B", "C", "none"))
-        check_choice("stem", self.stem, ("7x7", "7x7_ceil", "small"))
         check_blocks(self, width=64)
         if len(self.layers) != 4 or min(self.layers) < 1:
             raise ValueError(f"layers are the blocks of four stages, at least 1 each, and not {self.layers!r}")
@@ -60,20 +60,13 @@ class CifarSpec:
     conv_bias: bool = False
 
     def __post_init__(self) -> None:
-        check_choice("shortcut", self.shortcut, ("A", "B", "none"))
-        if not isinstance(self.n, int) or self.n < 1:
-            raise ValueError(f"n, the blocks a stage, is a whole number of at least 1, not {self.n!r}")
-        if not isinstance(self.width, int) or self.width < 1:
-            raise ValueError(f"width, of the first convolution, is a whole number of at least 1, not {self.width!r}")
+        check_whole("n, the blocks a stage,", self.n)
+        check_whole("width, of the first convolution,", self.width)
         check_blocks(self, width=self.width)
 
 
 def check_blocks(spec: Spec | CifarSpec, *, width: int) -> None:
     """Raise ValueError for blocks that cannot be; conv2_x has `width` filters."""
-    check_choice("block", spec.block, ("basic", "bottleneck"))
-    check_choice("stride_in", spec.stride_in, ("first", "3x3"))
-    check_choice("squeeze", spec.squeeze, tuple(SQUEEZES))
-    check_choice("gate", spec.gate, tuple(GATES))
     check_survival(spec.survival, shortcut=spec.shortcut)
     check_reduction(spec.reduction, channels=width * EXPANSION[spec.block])
     if min(spec.cardinality, spec.base_width) < 1:
@@ -212,12 +205,10 @@ class ResNet(Network):
         # filters of a 3×3         64       64       128      256      512
         small = spec.stem == "small"
         kernel, step = (3, 1) if small else (7, 2)
-        self.conv1 = nn.Sequential(
-            OrderedDict(
-                conv=nn.Conv2d(in_channels, 64, kernel, stride=step, padding=kernel // 2, bias=spec.conv_bias),
-                bn=nn.BatchNorm2d(64),
-                relu=nn.ReLU(),
-            )
+        self.conv1 = part(
+            conv=nn.Conv2d(in_channels, 64, kernel, stride=step, padding=kernel // 2, bias=spec.conv_bias),
+            bn=nn.BatchNorm2d(64),
+            relu=nn.ReLU(),
         )
         if small:
             self.least_size = 8
@@ -231,7 +222,7 @@ class ResNet(Network):
         self.conv3_x = stage(spec.layers[1], 64 * e, 128, stride=2, spec=spec, depth=depth)
         self.conv4_x = stage(spec.layers[2], 128 * e, 256, stride=2, spec=spec, depth=depth)
         self.conv5_x = stage(spec.layers[3], 256 * e, 512, stride=2, spec=spec, depth=depth)
-        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.pool = GlobalAveragePool()
         self.fc = self.classifier()
         self.initialize()
 
@@ -241,9 +232,7 @@ class ResNet(Network):
 
     def classifier(self) -> nn.Module:
         """One dense layer behind the average of the maps."""
-        dense = nn.Linear(512 * EXPANSION[self.spec.block], self.num_classes)
-        he_(dense)
-        return dense
+        return drawn(nn.Linear(512 * EXPANSION[self.spec.block], self.num_classes), he_)
 
 
 class CifarResNet(Network):
@@ -258,17 +247,15 @@ class CifarResNet(Network):
         # # layers                 1 + 2n   2n      2n
         # # filters                16       32      64
         w, e, depth = spec.width, EXPANSION[spec.block], depths(3 * spec.n, spec.survival)
-        self.conv1 = nn.Sequential(
-            OrderedDict(
-                conv=conv3x3(in_channels, w, bias=spec.conv_bias),
-                bn=nn.BatchNorm2d(w),
-                relu=nn.ReLU(),
-            )
+        self.conv1 = part(
+            conv=conv3x3(in_channels, w, bias=spec.conv_bias),
+            bn=nn.BatchNorm2d(w),
+            relu=nn.ReLU(),
         )
         self.conv2_x = stage(spec.n, w, w, stride=1, spec=spec, depth=depth)
         self.conv3_x = stage(spec.n, w * e, 2 * w, stride=2, spec=spec, depth=depth)
         self.conv4_x = stage(spec.n, 2 * w * e, 4 * w, stride=2, spec=spec, depth=depth)
-        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.pool = GlobalAveragePool()
         self.fc = self.classifier()
         self.initialize()
 
@@ -278,9 +265,7 @@ class CifarResNet(Network):
 
     def classifier(self) -> nn.Module:
         """One dense layer behind the average of the maps."""
-        dense = nn.Linear(4 * self.spec.width * EXPANSION[self.spec.block], self.num_classes)
-        he_(dense)
-        return dense
+        return drawn(nn.Linear(4 * self.spec.width * EXPANSION[self.spec.block], self.num_classes), he_)
 
 
 TABLE_1 = {

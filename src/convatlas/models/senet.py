@@ -1,14 +1,16 @@
 """Squeeze-and-excitation networks: Hu, Shen, Albanie, Sun, Wu 2018: on residual networks, and SENet-154."""
 
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
+from convatlas.layers.checks import check_share
 from convatlas.layers.depth import StochasticDepth
 from convatlas.layers.gating import SqueezeExcitation, check_reduction
 from convatlas.layers.init import he_
+from convatlas.layers.parts import drawn, part
+from convatlas.layers.pooling import GlobalAveragePool
 from convatlas.layers.residual import check_survival, conv1x1, conv3x3, depths, junction, projection
 from convatlas.network import Network
 from convatlas.registry import derive, register
@@ -89,8 +91,7 @@ class SENetSpec:
                 "cardinality is a whole number of at least 1, and base_width an even one, as the first 1×1 has half of "
                 f"it a group; and not {self.cardinality} and {self.base_width}"
             )
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is a share of at least 0 and below 1, and not {self.dropout!r}")
+        check_share("dropout", self.dropout)
 
 
 class SEBottleneck(nn.Module):
@@ -149,18 +150,16 @@ class SENet(Network):
     def __init__(self, spec: SENetSpec, *, num_classes: int, in_channels: int) -> None:
         super().__init__(num_classes=num_classes, in_channels=in_channels)
         self.spec = spec
-        self.conv1 = nn.Sequential(
-            OrderedDict(
-                conv1=conv3x3(in_channels, 64, stride=2),
-                bn1=nn.BatchNorm2d(64),
-                relu1=nn.ReLU(),
-                conv2=conv3x3(64, 64),
-                bn2=nn.BatchNorm2d(64),
-                relu2=nn.ReLU(),
-                conv3=conv3x3(64, 128),
-                bn3=nn.BatchNorm2d(128),
-                relu3=nn.ReLU(),
-            )
+        self.conv1 = part(
+            conv1=conv3x3(in_channels, 64, stride=2),
+            bn1=nn.BatchNorm2d(64),
+            relu1=nn.ReLU(),
+            conv2=conv3x3(64, 64),
+            bn2=nn.BatchNorm2d(64),
+            relu2=nn.ReLU(),
+            conv3=conv3x3(64, 128),
+            bn3=nn.BatchNorm2d(128),
+            relu3=nn.ReLU(),
         )
         self.pool1 = nn.MaxPool2d(kernel_size=3, stride=2, ceil_mode=True)
         in_channels, depth = 128, depths(sum(spec.layers), spec.survival)
@@ -174,7 +173,7 @@ class SENet(Network):
                 )
                 in_channels = out_channels
             self.add_module(f"conv{i + 2}_x", stage)
-        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(spec.dropout))
+        self.pool = nn.Sequential(GlobalAveragePool(), nn.Dropout(spec.dropout))
         self.fc = self.classifier()
         self.initialize()
 
@@ -184,9 +183,7 @@ class SENet(Network):
 
     def classifier(self) -> nn.Module:
         """One dense layer behind the average of the 2048 maps."""
-        dense = nn.Linear(2048, self.num_classes)
-        he_(dense)
-        return dense
+        return drawn(nn.Linear(2048, self.num_classes), he_)
 
 
 register(

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from convatlas.layers.gating import SqueezeExcitation, check_reduction
 from convatlas.layers.init import he_
-from convatlas.layers.parts import part
+from convatlas.layers.parts import drawn, part
+from convatlas.layers.pooling import GlobalAveragePool
 from convatlas.layers.shuffle import ChannelShuffle
 from convatlas.network import Network
 from convatlas.registry import register
@@ -102,7 +103,7 @@ class ShuffleNet(Network):
         self.stage2 = stage(spec.conv1, c2, units=spec.repeats[0], first=True, spec=spec)       # 28×28
         self.stage3 = stage(c2, c3, units=spec.repeats[1], first=False, spec=spec)              # 14×14
         self.stage4 = stage(c3, c4, units=spec.repeats[2], first=False, spec=spec)              # 7×7
-        self.globalpool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())                  # 1×1
+        self.globalpool = GlobalAveragePool()                                                   # 1×1
         self.fc = self.classifier()
         # fmt: on
         self.initialize()
@@ -113,9 +114,7 @@ class ShuffleNet(Network):
 
     def classifier(self) -> nn.Module:
         """One dense layer behind the average."""
-        dense = nn.Linear(self.spec.channels[2], self.num_classes)
-        he_(dense)
-        return dense
+        return drawn(nn.Linear(self.spec.channels[2], self.num_classes), he_)
 
 
 def stage(in_channels: int, out_channels: int, *, units: int, first: bool, spec: ShuffleNetSpec) -> nn.Sequential:

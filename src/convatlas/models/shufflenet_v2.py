@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from convatlas.layers.init import he_
-from convatlas.layers.parts import part
+from convatlas.layers.parts import drawn, part
+from convatlas.layers.pooling import GlobalAveragePool
 from convatlas.layers.shuffle import ChannelShuffle
 from convatlas.network import Network
 from convatlas.registry import register
@@ -83,7 +84,7 @@ class ShuffleNetV2(Network):
         self.stage3 = stage(c2, c3, units=spec.repeats[1], shuffle=spec.shuffle)  # 14×14
         self.stage4 = stage(c3, c4, units=spec.repeats[2], shuffle=spec.shuffle)  # 7×7
         self.conv5 = conv_bn_relu(c4, spec.conv5, kernel_size=1, stride=1)  # 7×7
-        self.globalpool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())  # 1×1
+        self.globalpool = GlobalAveragePool()  # 1×1
         self.fc = self.classifier()
         self.initialize()
 
@@ -93,9 +94,7 @@ class ShuffleNetV2(Network):
 
     def classifier(self) -> nn.Module:
         """One dense layer behind the average."""
-        dense = nn.Linear(self.spec.conv5, self.num_classes)
-        he_(dense)
-        return dense
+        return drawn(nn.Linear(self.spec.conv5, self.num_classes), he_)
 
 
 def conv_bn_relu(in_channels: int, out_channels: int, *, kernel_size: int, stride: int) -> nn.Sequential:

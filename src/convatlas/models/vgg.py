@@ -1,17 +1,18 @@
 """VGG: Simonyan, Zisserman 2014."""
 
-from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Literal
+from math import inf
+from typing import Literal, NamedTuple
 
 from torch import nn
 
-from convatlas.layers.gating import SqueezeExcitation
+from convatlas.layers.checks import check_choice, check_share
+from convatlas.layers.gating import SqueezeExcitation, check_reduction
 from convatlas.layers.init import xavier_
 from convatlas.layers.lrn import LocalResponseNorm
-from convatlas.layers.parts import part
+from convatlas.layers.parts import drawn, part
 from convatlas.network import Network
-from convatlas.registry import check_choice, register
+from convatlas.registry import register
 
 # Table 1: conv⟨kernel⟩-⟨channels⟩, with a ReLU behind each. The paper's A-LRN is A with `norm="lrn"`. The last column
 # is Sec. 4.1's shallow net for comparison: B with each pair of 3×3 convolutions made one of 5×5.
@@ -42,12 +43,19 @@ TABLE_1 = """
 COLUMNS = tuple(TABLE_1.split("\n")[1].split())
 
 
-def column(name: str) -> list[list[tuple[int, int]]]:
-    """The blocks of a column of Table 1, each a list of (kernel size, channels)."""
+class Cell(NamedTuple):
+    """A cell of Table 1: conv⟨kernel_size⟩-⟨channels⟩."""
+
+    kernel_size: int
+    channels: int
+
+
+def column(name: str) -> list[list[Cell]]:
+    """The blocks of a column of Table 1."""
     cells = TABLE_1.replace("maxpool", " ".join(["maxpool"] * len(COLUMNS))).split()
     down = [cell.removeprefix("conv") for cell in cells[COLUMNS.index(name) :: len(COLUMNS)][1:]]
     blocks = " ".join(down).split("maxpool")[:-1]
-    return [[(int(cell[0]), int(cell[2:])) for cell in block.split() if cell != "."] for block in blocks]
+    return [[Cell(int(cell[0]), int(cell[2:])) for cell in block.split() if cell != "."] for block in blocks]
 
 
 @dataclass(frozen=True)
@@ -56,26 +64,21 @@ class Spec:
 
     column: str
     norm: Literal["none", "lrn", "batch"] = "none"  # "lrn" behind the first convolution (A-LRN), "batch" behind each
-    se: int = 0  # the reduction of squeeze-and-excitation behind each convolution; 0 for none
     width: float = 1.0  # times the channels of the convolutions
     dropout: float = 0.5  # Sec. 3.1
     size: int = 224  # of the images
+    reduction: int | None = None  # Hu et al. 2018: squeeze-and-excitation with C / reduction units, behind each ReLU
 
     def __post_init__(self) -> None:
         check_choice("column", self.column, COLUMNS)
-        check_choice("norm", self.norm, ("none", "lrn", "batch"))
         if self.size < 32 or self.size % 32:
             raise ValueError(
                 f"size, of the images, is a multiple of 32, which the five poolings halve; not {self.size}"
             )
-        if self.width * 64 < 1:
-            raise ValueError(f"width leaves no channel of 64: {self.width}")
-        if not 0 <= self.se <= self.width * 64:
-            raise ValueError(
-                f"se, the reduction, is from 0, for none, to the {self.width * 64:g} channels; not {self.se}"
-            )
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is at least 0 and less than 1, not {self.dropout!r}")
+        if not 1 <= self.width * 64 < inf:
+            raise ValueError(f"width leaves at least one channel of 64, and is not {self.width}")
+        check_reduction(self.reduction, channels=int(self.width * 64))
+        check_share("dropout", self.dropout)
 
 
 class VGG(Network):
@@ -95,12 +98,12 @@ class VGG(Network):
         channels = in_channels
         for number, convolutions in enumerate(column(spec.column), start=1):
             block: dict[str, nn.Module] = {}
-            for layer, (kernel_size, width) in enumerate(convolutions, start=1):
-                out_channels = int(spec.width * width)
-                norm = spec.norm != "lrn" or number == layer == 1
-                block[f"conv{number}_{layer}"] = convolution(channels, out_channels, kernel_size, spec, norm=norm)
+            for layer, cell in enumerate(convolutions, start=1):
+                out_channels = int(spec.width * cell.channels)
+                lrn = spec.norm == "lrn" and number == layer == 1
+                block[f"conv{number}_{layer}"] = convolution(channels, out_channels, cell.kernel_size, spec, lrn=lrn)
                 channels = out_channels
-            self.add_module(f"conv{number}", nn.Sequential(OrderedDict(block)))
+            self.add_module(f"conv{number}", part(**block))
             self.add_module(f"pool{number}", nn.MaxPool2d(kernel_size=2, stride=2))
         flat = channels * (spec.size // 32) ** 2
         self.fc6 = part(
@@ -121,12 +124,10 @@ class VGG(Network):
 
     def classifier(self) -> nn.Module:
         """The last dense layer, FC-1000 in the table."""
-        dense = nn.Linear(4096, self.num_classes)
-        xavier_(dense)
-        return dense
+        return drawn(nn.Linear(4096, self.num_classes), xavier_)
 
 
-def convolution(in_channels: int, out_channels: int, kernel_size: int, spec: Spec, *, norm: bool) -> nn.Sequential:
+def convolution(in_channels: int, out_channels: int, kernel_size: int, spec: Spec, *, lrn: bool) -> nn.Sequential:
     """`(N, C, H, W) -> (N, K, H, W)`: a convolution, and the normalisation, ReLU and gate that the spec has behind it.
 
     Convolutions before batch normalisation keep their biases, which it makes idle, as in the weights that are
@@ -138,10 +139,10 @@ def convolution(in_channels: int, out_channels: int, kernel_size: int, spec: Spe
     if spec.norm == "batch":
         layers["bn"] = nn.BatchNorm2d(out_channels)
     layers["relu"] = nn.ReLU()
-    if spec.norm == "lrn" and norm:
+    if lrn:
         layers["lrn"] = LocalResponseNorm(5, k=2, alpha=1e-4, beta=0.75)  # Sec. 2.1: AlexNet's constants
-    if spec.se:
-        layers["se"] = SqueezeExcitation(out_channels, spec.se)
+    if spec.reduction is not None:
+        layers["se"] = SqueezeExcitation(out_channels, spec.reduction)
     return part(**layers)
 
 

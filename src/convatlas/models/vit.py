@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from convatlas.layers.checks import check_share
 from convatlas.layers.init import xavier_
 from convatlas.layers.parts import part
 from convatlas.network import Network
@@ -33,8 +34,7 @@ class ViTSpec:
             raise ValueError(f"dim {self.dim} does not divide into {self.heads} heads")
         if self.image % self.patch:
             raise ValueError(f"an image of {self.image}×{self.image} does not divide into patches of {self.patch}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is at least 0 and below 1, and not {self.dropout}")
+        check_share("dropout", self.dropout)
 
     @property
     def patches(self) -> int:

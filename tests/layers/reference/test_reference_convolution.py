@@ -1,5 +1,6 @@
 """Convolution from scratch: the lecture's examples, torch's functions, and autograd's gradients."""
 
+from functools import partial
 from typing import NamedTuple
 
 import pytest
@@ -14,6 +15,7 @@ from convatlas.layers.reference.convolution import (
     cross_correlate,
     cross_correlate_backward,
     cross_correlate_channels,
+    cross_correlate_groups,
     output_size,
 )
 from convatlas.layers.reference.perceptron import dense
@@ -72,6 +74,27 @@ def test_a_layer_and_its_gradients_are_torchs(case: Case) -> None:
     by_hand = cross_correlate_backward(x, weight, gradient, stride=stride, padding=padding)
     for ours, theirs in zip(by_hand, torch.autograd.grad(expected, inputs, gradient), strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+@given(cases(), st.integers(1, 3))
+@settings(deadline=None, max_examples=40)
+def test_grouped_convolution_is_torchs(case: Case, groups: int) -> None:
+    # each group gets the case's layer times its number, so that no two are alike
+    x, weight, bias = (
+        torch.cat([number * tensor for number in range(1, groups + 1)]) for tensor in (case.x, case.weight, case.bias)
+    )
+    layer = partial(cross_correlate_groups, groups=groups, stride=case.stride, padding=case.padding)
+    expected = F.conv2d(x, weight, bias, case.stride, case.padding, groups=groups)
+    torch.testing.assert_close(layer(x, weight, bias), expected)
+    torch.testing.assert_close(layer(x, weight) + bias[:, None, None], expected)
+
+
+def test_a_group_answers_its_own_channels_alone_with_a_part_of_the_weights() -> None:
+    """Two channels and two 1×1 kernels of 10: in one layer each map is a sum over both, in two groups over its own."""
+    x = torch.tensor([[[1.0, 2.0]], [[3.0, 4.0]]])
+    whole, parted = torch.full((2, 2, 1, 1), 10.0), torch.full((2, 1, 1, 1), 10.0)
+    assert cross_correlate_channels(x, whole).tolist() == [[[40, 60]], [[40, 60]]]
+    assert cross_correlate_groups(x, parted, groups=2).tolist() == [[[10, 20]], [[30, 40]]]
 
 
 @given(cases())
@@ -181,6 +204,9 @@ def test_the_size_of_an_output_is_the_lectures(
             lambda: cross_correlate_channels(torch.ones(2, 3, 3), torch.ones(4, 2, 2, 2), torch.ones(3)),
             "a bias for each of 4 output channels",
         ),
+        (lambda: cross_correlate_groups(torch.ones(3, 3, 3), torch.ones(4, 1, 2, 2), groups=2), "2 groups of 3 and 4"),
+        (lambda: cross_correlate_groups(torch.ones(2, 3, 3), torch.ones(4, 1, 2, 2), groups=0), "0 groups of 2 and 4"),
+        (lambda: cross_correlate_groups(torch.ones(4, 3, 3), torch.ones(4, 4, 2, 2), groups=2), r"got the shapes"),
         (
             lambda: cross_correlate_backward(torch.ones(2, 3, 3), torch.ones(4, 2, 2, 2), torch.ones(4, 3, 3)),
             r"the output has the shape \(4, 2, 2\), and its gradient \(4, 3, 3\)",

@@ -1,6 +1,6 @@
 """The operations of a convolutional network from scratch, forwards and backwards: to be read, not to be fast.
 
-`convolution`    cross-correlation with padding, stride and channels; convolution; the size of an output
+`convolution`    cross-correlation with padding, stride, channels and groups; convolution; the size of an output
 `pooling`        the greatest and the mean of each window
 `normalization`  batch normalisation, in training and in evaluation
 `dropout`        both conventions: scaled in training, or at test time

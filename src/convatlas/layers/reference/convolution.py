@@ -85,6 +85,27 @@ def cross_correlate_channels(
     return y
 
 
+def cross_correlate_groups(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, *, groups: int, stride: Size = 1, padding: Size = 0
+) -> Tensor:
+    """`(C, H, W), (K, C/groups, h, w), (K,) -> (K, H', W')`: grouped convolution, as many layers side by side.
+
+    The first C/groups channels are seen by the first K/groups kernels alone, and so on; the maps stand one behind the
+    other. AlexNet's conv2 is two such layers, each on a GPU of its own (Krizhevsky, Sutskever, Hinton 2012, Sec. 3.2
+    and Fig. 2). Raises ValueError where the groups or the shapes do not fit.
+    """
+    if groups < 1 or len(x) % groups or len(weight) % groups:
+        raise ValueError(f"groups divide the channels and the kernels: {groups} groups of {len(x)} and {len(weight)}")
+    channels, kernels = len(x) // groups, len(weight) // groups
+    maps = []
+    for group in range(groups):
+        seen = x[group * channels : (group + 1) * channels]
+        own = slice(group * kernels, (group + 1) * kernels)
+        shift = None if bias is None else bias[own]
+        maps.append(cross_correlate_channels(seen, weight[own], shift, stride=stride, padding=padding))
+    return torch.cat(maps)
+
+
 def cross_correlate_backward(
     x: Tensor, weight: Tensor, gradient: Tensor, *, stride: Size = 1, padding: Size = 0
 ) -> Gradients:

@@ -21,7 +21,7 @@ from convatlas.weights.layouts import LAYOUTS, Layout
 FORM = (
     # what the shapes of the weights do not tell
     *("stride_in", "stem", "shortcut", "squeeze", "gate", "order", "on_shortcut", "on_branch"),
-    *("norm", "pool", "activation", "padding", "heads", "shuffle"),
+    *("norm", "pool", "activation", "padding", "heads", "shuffle", "survival"),
     # and what it goes with in the papers' tables: ResNeXt's stride, a ViT's heads
     *("block", "cardinality", "dim"),
 )

@@ -159,6 +159,10 @@ def test_where_channels_come_to_no_whole_turns_each_is_seen_by_the_kernels_of_it
 def test_weights_of_another_network_are_refused_with_its_name(state: dict[str, torch.Tensor]) -> None:
     with pytest.raises(InputError, match=r"do not fit resnet32: they look like those of resnet20$"):
         load_weights(create_model("resnet32"), state)
+    with pytest.raises(
+        InputError, match=r"do not fit resnet20: they .* of resnet20, with n=3 and not 5, .*='A' and not 'B'$"
+    ):
+        load_weights(create_model("resnet20", n=5, shortcut="B"), state)
 
 
 def test_weights_that_cannot_be_downloaded_say_what_was_sought_and_where_to_put_it(

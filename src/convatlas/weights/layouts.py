@@ -61,9 +61,12 @@ def numbered(column: tuple[int, ...], *, norm: bool = False) -> tuple[Rule, ...]
                 rules.append((rf"^features\.{index + 1}\.", f"{ours}.bn."))
             index += 3 if norm else 2
         index += 1  # the pooling
-    dense = (("classifier.0", "pre_logits.fc1"), "fc6.dense."), (("classifier.3", "pre_logits.fc2"), "fc7.dense.")
-    rules += [(rf"^({'|'.join(map(re.escape, theirs))})\.", ours) for theirs, ours in dense]
-    return (*rules, (r"^(classifier\.6|head\.fc)\.", "fc8."))
+    return (
+        *rules,
+        (r"^(?:classifier\.0|pre_logits\.fc1)\.", "fc6.dense."),
+        (r"^(?:classifier\.3|pre_logits\.fc2)\.", "fc7.dense."),
+        (r"^(?:classifier\.6|head\.fc)\.", "fc8."),
+    )
 
 
 VGG = {

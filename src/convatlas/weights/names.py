@@ -36,9 +36,9 @@ def form(spec: Any) -> dict[str, Any]:
     return fields
 
 
-def spec_of(name: str, layout: Layout) -> Any:
-    """The spec of the network of that name as the layout has it."""
-    return dataclasses.replace(model_card(name).spec, **layout.changes)
+def spec_of(name: str, layout: Layout | None) -> Any:
+    """The spec of the network of that name as the layout has it, or as we have it."""
+    return dataclasses.replace(model_card(name).spec, **(layout.changes if layout else {}))
 
 
 def to_ours(state: Mapping[str, Tensor], network: Network) -> dict[str, Tensor]:
@@ -113,14 +113,13 @@ class Likeness(NamedTuple):
         return f"{self.name}{f' with {changes}' if changes else ''}, under the names of {self.layout.source}"
 
     def differences(self, network: Network) -> str:
-        """Where a network of the same name has another form, in words; empty for another name."""
-        if self.layout is None or self.name != network.name:
+        """The fields in which a network of the same name has another spec, in words; empty for another name."""
+        if self.name != network.name:
             return ""
-        theirs, ours = form(spec_of(self.name, self.layout)), form(network.spec)
-        others = [
-            f"{field}={theirs[field]!r} and not {ours[field]!r}" for field in theirs if theirs[field] != ours[field]
-        ]
-        return f", with {', '.join(others)}" if others else ""
+        theirs, ours = spec_of(self.name, self.layout), network.spec
+        pairs = [(f.name, getattr(theirs, f.name), getattr(ours, f.name)) for f in dataclasses.fields(theirs)]
+        others = ", ".join(f"{name}={their!r} and not {our!r}" for name, their, our in pairs if their != our)
+        return f", with {others}" if others else ""
 
 
 FARTHEST = 4097 * 1000

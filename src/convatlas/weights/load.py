@@ -150,19 +150,20 @@ def download(name: str, *files: str) -> Path:
     """
     import huggingface_hub
     from huggingface_hub.constants import HF_HUB_CACHE
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 
-    error: Exception
+    error: Exception | None = None
     for file in files:
+        unreachable = isinstance(error, LocalEntryNotFoundError)  # and so not waited for again
         try:
-            return Path(huggingface_hub.hf_hub_download(name, file))
+            return Path(huggingface_hub.hf_hub_download(name, file, local_files_only=unreachable))
         except EntryNotFoundError as absent:
-            error = absent  # and the next may be there
+            error = error if unreachable else absent  # and the next file may be there
         except (HfHubHTTPError, OSError, ValueError) as failure:
             error = failure
             break
     folder = Path(HF_HUB_CACHE) / f"models--{name.replace('/', '--')}"
-    reason = " ".join(str(error).split())[:200]
+    reason = " ".join(str(error).split()).partition(". ")[0][:200]
     raise InputError(
         f"{name} is no path here, and its {' or '.join(files)} cannot be had from the Hub ({reason}); "
         f"name a file that you have, or put the Hub's cache of it into {folder}"

@@ -19,7 +19,8 @@ ROWS = (
     ("registry",),
     ("network", "layers", "papers"),
     ("devices",),
-    ("files", "errors", "wording"),
+    ("fields", "files"),
+    ("errors", "wording"),
 )
 HEIGHT = {room: -i for i, row in enumerate(ROWS) for room in row}
 FILES = sorted(path for path in SRC.rglob("*.py") if path != SRC / "__init__.py")

@@ -1,6 +1,8 @@
 """`Network`: a chain of named stages, and the walk through them."""
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
@@ -8,12 +10,19 @@ from torch import Tensor, nn
 
 
 class Level(NamedTuple):
-    """A level of a pyramid: the last stage whose maps have this size."""
+    """A level of a pyramid: a stage, and what a feature map of it is beside the image."""
 
     stage: str
     channels: int
     stride: int
     """How many pixels of the image one of its units stands for, in each direction."""
+
+
+class Answers(NamedTuple):
+    """What a network answers in training, `(N, num_classes)` each."""
+
+    logits: Tensor
+    auxiliary: tuple[Tensor, ...]
 
 
 class Network(nn.Module):
@@ -37,12 +46,18 @@ class Network(nn.Module):
 
     def __init__(self, *, num_classes: int, in_channels: int) -> None:
         super().__init__()
+        check_count("num_classes", num_classes)
+        check_count("in_channels", in_channels)
         self.num_classes = num_classes
         self.in_channels = in_channels
         self.auxiliary = None
 
     def walk(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
-        """Each stage's name and output, from the first to the classifier: the last output is the logits."""
+        """Each stage's name and output, from the first to the classifier: the last output is the logits.
+
+        Raises ValueError for images of another shape than the network can take.
+        """
+        self.check_input(tuple(x.shape[1:]))
         for name, stage in self.chain():
             x = stage(x)
             yield name, x
@@ -57,39 +72,52 @@ class Network(nn.Module):
             x = stage(x)
         return x
 
-    def heads(self, x: Tensor) -> list[Tensor]:
-        """`(N, C, H, W) -> [(N, num_classes), …]`: the logits, and after them those of each auxiliary classifier."""
-        self.check_input(tuple(x.shape[1:]))
-        auxiliary: Mapping[str, nn.Module] = {} if self.auxiliary is None else dict(self.auxiliary.items())
+    def heads(self, x: Tensor) -> Answers:
+        """`(N, C, H, W)` to the logits, and those of the auxiliary classifiers, `(N, num_classes)` each.
+
+        Raises ValueError for images of another shape than the network can take.
+        """
+        classifiers: Mapping[str, nn.Module] = {} if self.auxiliary is None else dict(self.auxiliary.items())
         answers = []
         for name, output in self.walk(x):
-            if name in auxiliary:
-                answers.append(auxiliary[name](output))
-        return [output, *answers]
+            if name in classifiers:
+                answers.append(classifiers[name](output))
+        return Answers(output, tuple(answers))
 
-    def levels(self, size: tuple[int, int] | None = None) -> list[Level]:
+    @cached_property
+    def levels(self) -> tuple[Level, ...]:
         """The pyramid that the network is as a backbone, from the finest level to the coarsest.
 
-        Found by a pass on the meta device, on images of `size` (height, width), or 224 or the least that it takes.
+        Of the stages whose maps have one size, the last is the level; a stage of 1×1 maps is none.
         """
+        # Two images on the meta device say the strides exactly: without padding, maps are smaller than image / stride.
         side = self.least_size if self.fixed_size else max(224, self.least_size)
-        height, width = size or (side, side)
+        more = 192  # a multiple of every product of strides there is
         with torch.device("meta"):
             make: Callable[..., Network] = type(self)  # a subclass takes its spec first
             twin = make(self.spec, num_classes=self.num_classes, in_channels=self.in_channels).eval()
-            outputs = twin.pyramid(torch.empty(1, self.in_channels, height, width))
-        return [Level(name, output.shape[1], round(height / output.shape[2])) for name, output in outputs.items()]
+            maps = {name: y for name, y in twin.walk(torch.empty(1, self.in_channels, side, side)) if y.ndim == 4}
+            last = {y.shape[2]: name for name, y in maps.items() if y.shape[2] > 1}
+            x = torch.empty(1, self.in_channels, side + more, side + more)
+            found = []
+            for name, stage in islice(twin.chain(), len(maps)):  # further on, a dense layer may fix the size
+                x = stage(x)
+                if name in last.values():
+                    found.append(Level(name, x.shape[1], more // (x.shape[2] - maps[name].shape[2])))
+        return tuple(found)
 
     def pyramid(self, x: Tensor) -> dict[str, Tensor]:
-        """The outputs of the stages that `levels` names: `(N, channels, H/stride, W/stride)` each."""
-        self.check_input(tuple(x.shape[1:]))
-        found = {output.shape[2]: (name, output) for name, output in self.walk(x) if output.ndim == 4}
-        return dict(level for height, level in found.items() if height > 1)
+        """`(N, C, H, W)` to the outputs of the stages in `levels`: `(N, channels, ~H/stride, ~W/stride)` each.
+
+        Raises ValueError for images of another shape than the network can take.
+        """
+        names = {level.stage for level in self.levels}
+        return {name: output for name, output in self.walk(x) if name in names}
 
     def check_input(self, shape: tuple[int, ...]) -> None:
         """Raise ValueError where images of `shape` (C, H, W) do not fit the network."""
-        channels, size = shape[0], shape[1:]
-        if len(size) != 2 or channels != self.in_channels:
+        size = shape[1:]
+        if len(shape) != 3 or shape[0] != self.in_channels:
             raise ValueError(
                 f"{self.name} takes images of {self.in_channels} channel{'s' * (self.in_channels > 1)}, "
                 f"and got the shape {shape}"
@@ -122,8 +150,26 @@ class Network(nn.Module):
         """A new, freshly drawn classifier for `num_classes` classes: the last stage."""
         raise NotImplementedError
 
+    def auxiliary_classifiers(self) -> nn.ModuleDict | None:
+        """New, freshly drawn auxiliary classifiers, under the names of the stages that they hang on, or none."""
+        return None
+
     def reset_head(self, num_classes: int) -> None:
-        """Put a new classifier for `num_classes` classes in the place of the old; the other stages stay as they are."""
+        """Put new classifiers for `num_classes` classes in the place of the old; the other stages stay as they are.
+
+        Raises ValueError unless there is at least one class.
+        """
+        check_count("num_classes", num_classes)
         self.num_classes = num_classes
-        device = next(self.parameters()).device
-        setattr(self, self.stages[-1], self.classifier().to(device))
+        like = next(self.parameters())
+        setattr(self, self.stages[-1], self.classifier().to(like).train(self.training))
+        if self.auxiliary is not None:
+            auxiliary = self.auxiliary_classifiers()
+            assert auxiliary is not None
+            self.auxiliary = auxiliary.to(like).train(self.training)
+
+
+def check_count(name: str, value: int) -> None:
+    """Raise ValueError unless `value` is a whole number of at least 1."""
+    if type(value) is not int or value < 1:
+        raise ValueError(f"{name} is a whole number of at least 1, and not {value!r}")

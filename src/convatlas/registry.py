@@ -4,9 +4,10 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, get_type_hints
 
 from convatlas.errors import InputError
+from convatlas.fields import conform
 from convatlas.network import Network
 from convatlas.papers import PAPERS, Paper
 from convatlas.wording import nearest
@@ -132,7 +133,7 @@ def list_models(pattern: str = "*") -> list[str]:
 def find(name: str) -> Entry:
     """The entry of `name`; InputError with the nearest names where there is none."""
     if name not in ENTRIES:
-        raise InputError(f"no model is called {name!r}; the nearest: {nearest(name, tuple(ENTRIES))}")
+        raise InputError(f"no model is called {name!r}; the nearest: {nearest(str(name), tuple(ENTRIES))}")
     return ENTRIES[name]
 
 
@@ -147,14 +148,18 @@ def model_card(name: str) -> Card:
 def build(name: str, *, num_classes: int | None = None, in_channels: int | None = None, **changes: Any) -> Network:
     """The network of that name with weights drawn as its paper says; `changes` are fields of its spec.
 
-    Raises InputError for an unknown name or field.
+    Raises InputError for an unknown name or field, and for values of which no network can be made.
     """
     entry = find(name)
-    network = entry.network(
-        change(entry.card, changes),
-        num_classes=entry.card.num_classes if num_classes is None else num_classes,
-        in_channels=entry.card.input_size[0] if in_channels is None else in_channels,
-    )
+    spec = change(entry.card, changes)
+    try:
+        network = entry.network(
+            spec,
+            num_classes=entry.card.num_classes if num_classes is None else num_classes,
+            in_channels=entry.card.input_size[0] if in_channels is None else in_channels,
+        )
+    except ValueError as error:
+        raise InputError(f"{name} cannot be built so: {error}") from error
     network.name = name
     return network
 
@@ -165,7 +170,8 @@ def change(card: Card, changes: Mapping[str, Any]) -> Any:
     for name in changes:
         if name not in known:
             raise InputError(f"{card.name} has no {name!r} to change; its spec has {', '.join(known)}")
+    types = get_type_hints(type(card.spec))
     try:
-        return dataclasses.replace(card.spec, **changes)
+        return dataclasses.replace(card.spec, **{k: conform(k, v, types[k]) for k, v in changes.items()})
     except ValueError as error:
         raise InputError(f"{card.name} cannot be changed so: {error}") from None

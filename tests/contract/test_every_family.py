@@ -31,6 +31,7 @@ EXAMPLES = {
     "ShuffleNet":         "shufflenet_v1_x0_25_g3",
     "ShuffleNetV2":       "shufflenet_v2_x0_5",
     "ViT":                "vit_cifar",
+    "airbench":           "airbench94",
 }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from convatlas.errors import InputError
 from convatlas.layers.lrn import LocalResponseNorm
 from convatlas.models import build
 from convatlas.models.googlenet import PRINTED, TABLE_1, Inception, NaiveInception, Widths
-from convatlas.network import Network
+from convatlas.network import Answers, Network
 from convatlas.weights import load_weights
 
 # What models.csv says of the row: the printed parameters of these are not what their widths come to.
@@ -86,12 +86,16 @@ def test_auxiliary_classifiers_answer_beside_the_network_and_are_no_stages() -> 
     network = build("googlenet", num_classes=5, auxiliary=True).eval()
     images = torch.zeros(2, 3, 80, 80)
     with torch.no_grad():
-        assert [tuple(y.shape) for y in network.heads(images)] == [(2, 5)] * 3
+        assert shapes(network.heads(images)) == [(2, 5)] * 3
         assert "auxiliary" not in network.stages
         network.reset_head(4)
-        assert [tuple(y.shape) for y in network.heads(images)] == [(2, 4)] * 3
+        assert shapes(network.heads(images)) == [(2, 4)] * 3
     with pytest.raises(ValueError, match="at least 80×80"):
         network.heads(images[:, :, :79, :79])
+
+
+def shapes(answers: Answers) -> list[tuple[int, ...]]:
+    return [tuple(y.shape) for y in (answers.logits, *answers.auxiliary)]
 
 
 def test_weights_with_auxiliary_classifiers_fit_a_network_without_them_and_not_the_other_way() -> None:
@@ -148,9 +152,9 @@ def test_local_response_normalisation_stands_where_figure_3_has_it() -> None:
     ("changes", "message"),
     [
         ({"module": "flat"}, "module is one of inception, naive, and not 'flat'"),
-        ({"largest": 7}, "is 5 or 3, and not 7"),
+        ({"largest": 7}, "largest is one of 5, 3, and not 7"),
         ({"dropout": 1.0}, "dropout is a probability"),
-        ({"dropout": "much"}, "dropout is a probability"),
+        ({"dropout": "much"}, "dropout is a number, and not 'much'"),
         ({"auxiliary": "two"}, "auxiliary is true or false"),
     ],
 )

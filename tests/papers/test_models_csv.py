@@ -233,6 +233,9 @@ OURS: dict[str, tuple[str, Mapping[str, Any]]] = {
     "bn-inception/bn-x5-sigmoid":  ("bn_inception",    {"activation": "sigmoid"}),
     "bn-mnist-mlp":                ("bn_mlp",          {"norm": "none"}),
     "se-bn-inception":             ("se_bn_inception", {}),
+    # airbench
+    "airbench94-muon":             ("airbench94",      {}),
+    "airbench94-legacy":           ("airbench94",      {}),
 }  # fmt: skip
 
 UNSEEN = {"lenet5-1998": 36 * 100 * 25, "lenet5-1998-distortions": 36 * 100 * 25}

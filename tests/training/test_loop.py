@@ -555,3 +555,16 @@ def test_a_network_whose_branches_are_dropped_is_trained(shapes: Path, tmp_path:
     run = go(replace(recipe, batch_size=16), tmp_path / "run")
     assert run.results["status"] == "done"
     assert equal(run, go(replace(recipe, batch_size=16), tmp_path / "again"))
+
+
+def test_auxiliary_classifiers_are_trained_and_what_they_count_is_in_the_recipe(shapes: Path, tmp_path: Path) -> None:
+    recipe = Recipe(
+        model="googlenet", data=str(shapes), changes={"auxiliary": True}, size=80, epochs=1, batch_size=32,
+        weight_decay=0.0,
+    )  # fmt: skip
+    trained = weights(go(recipe, tmp_path / "with"))
+    silent = weights(go(replace(recipe, auxiliary=0.0), tmp_path / "without"))
+    first = [name for name in trained if name.startswith("auxiliary.") and name.endswith("weight")]
+    assert len(first) == 6  # of each classifier a convolution and two dense layers
+    assert not any(torch.equal(trained[name], silent[name]) for name in first)
+    assert not torch.equal(trained["conv1.conv.weight"], silent["conv1.conv.weight"])

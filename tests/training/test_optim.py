@@ -8,7 +8,8 @@ from torch import nn
 
 from convatlas import Recipe
 from convatlas.models import build
-from convatlas.training.optim import learning_rate, make_optimizer
+from convatlas.network import Answers
+from convatlas.training.optim import learning_rate, loss_of, make_optimizer
 
 
 def rates(**changes: object) -> list[float]:
@@ -68,3 +69,11 @@ def test_nesterov_steps_as_its_formula() -> None:
         velocity = 0.9 * velocity + gradient
         value -= 0.1 * (gradient + 0.9 * velocity)
     torch.testing.assert_close(parameter.detach(), torch.full((2, 1), value))
+
+
+def test_an_auxiliary_classifier_counts_three_tenths() -> None:
+    sure, even = torch.tensor([[math.log(3.0), 0.0]]), torch.zeros(1, 2)  # ln 4/3 and ln 2, of class 0
+    recipe = Recipe(model="lenet", label_smoothing=0.0)
+    loss = loss_of(Answers(sure, (even, even)), torch.tensor([0]), recipe)
+    assert loss.item() == pytest.approx(math.log(4 / 3) + 2 * 0.3 * math.log(2))
+    assert loss_of(Answers(sure, ()), torch.tensor([0]), recipe).item() == pytest.approx(math.log(4 / 3))

@@ -18,12 +18,14 @@ from convatlas.models import (
     shufflenet_v1,
     shufflenet_v2,
     vit,
+    airbench,
 )
 
 # isort: on
 from convatlas.registry import build, list_models, model_card
 
 __all__ = [
+    "airbench",
     "alexnet",
     "bn_inception",
     "build",

@@ -251,12 +251,6 @@ class GoogLeNet(Network):
         xavier_(heads)
         return heads
 
-    def reset_head(self, num_classes: int) -> None:
-        """Put new classifiers for `num_classes` classes in the place of the old, the auxiliary ones too."""
-        super().reset_head(num_classes)
-        if self.auxiliary is not None:
-            self.auxiliary = self.auxiliary_classifiers().to(next(self.parameters()).device)
-
 
 def stem(in_channels: int, spec: Spec) -> nn.Module:
     """The 7×7/2 convolution: dense, or of depth multiplier 8 and then 1×1, as the printed 2.7K and 34M have it.

@@ -23,6 +23,7 @@ from convatlas.data.batches import Augmentation, Batches, in_order
 from convatlas.data.chance import seed_torch
 from convatlas.devices import exact
 from convatlas.errors import InputError, WorkError
+from convatlas.network import Answers, Network
 from convatlas.training import machine as machines
 from convatlas.training.evaluation import answer, batch_of, evaluate
 from convatlas.training.job import Job, prepare
@@ -97,6 +98,18 @@ def alone() -> Iterator[None]:
             AcceleratorState._reset_state(reset_partial_state=True)
 
 
+class Learner(nn.Module):
+    """A network as a training step calls it: with the answers of its auxiliary classifiers."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Answers:
+        """`(N, C, H, W)` to the logits of all classifiers."""
+        return self.network.heads(x)
+
+
 def learn(job: Job, run: Run, display: Display, *, saved: State | None) -> Run:
     """Train from the checkpoint, or from the beginning, to the end; then test and report."""
     recipe, machine = job.recipe, job.machine
@@ -114,7 +127,7 @@ def learn(job: Job, run: Run, display: Display, *, saved: State | None) -> Run:
     own_network = job.network.to(accelerator.device, memory_format=layout)  # type: ignore[call-overload]
     # The optimiser goes without a wrapper: there are no gradients to unscale in bf16, and a look at what is
     # installed, at every step, takes a twentieth of the time of a LeNet.
-    network, optimizer = accelerator.prepare(own_network), make_optimizer(own_network, recipe)
+    network, optimizer = accelerator.prepare(Learner(own_network)), make_optimizer(own_network, recipe)
     batches = Batches(
         pixels=job.splits.train.to(accelerator.device), preparation=job.bundle.images,
         augmentation=Augmentation(flip=bool(recipe.flip), crop=recipe.crop, colour=recipe.colour, erase=recipe.erase),
@@ -186,8 +199,8 @@ def train_epoch(
             group["lr"] = lr
         seed_torch(recipe.seed, "step", step)  # for what a network draws itself, such as dropout
 
-        logits = network(batch.images)
-        loss = loss_of(logits, batch.labels, recipe)
+        answers = network(batch.images)
+        loss = loss_of(answers, batch.labels, recipe)
         optimizer.zero_grad()
         accelerator.backward(loss)
         if recipe.clip:
@@ -196,7 +209,7 @@ def train_epoch(
 
         seen += len(batch.labels)
         total_loss += loss.detach() * len(batch.labels)
-        right += (logits.detach().argmax(1) == batch.labels).sum()
+        right += (answers.logits.detach().argmax(1) == batch.labels).sum()
         if step % 10 == 0 or seen == len(batches.pixels):
             check_finite(total_loss, epoch)
             display.step(

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convatlas.layers.depth import StochasticDepth
+from convatlas.network import Answers
 from convatlas.training.recipe import Recipe
 
 
@@ -25,8 +26,14 @@ def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     return kind(groups, lr=recipe.lr, fused=fused)
 
 
-def loss_of(logits: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
-    """`(N, K), (N,) -> ()`: the cross-entropy, in nats.
+def loss_of(answers: Answers, labels: Tensor, recipe: Recipe) -> Tensor:
+    """The cross-entropy of the logits, in nats, and a share of each auxiliary classifier's. `labels` is `(N,)`."""
+    losses = (cross_entropy(logits, labels, recipe) for logits in answers.auxiliary)
+    return cross_entropy(answers.logits, labels, recipe) + recipe.auxiliary * sum(losses)
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
+    """`(N, K), (N,) -> ()`: in nats.
 
     With a class of rubbish, which competes but is never right, it is LeCun et al.'s Eq. 9: where logits are minus
     distances, it goes on drawing the right class nearer until the distance is below the rubbish's.

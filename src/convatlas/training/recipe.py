@@ -3,7 +3,6 @@
 import dataclasses
 import math
 import os
-import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ import tyro
 import yaml
 
 from convatlas.errors import InputError
+from convatlas.fields import conform
 from convatlas.files import write_text
 from convatlas.training.recipes import own
 from convatlas.wording import nearest
@@ -92,6 +92,8 @@ class Recipe:
     rubbish: float = _own()
     """Let a class of rubbish, which no image is of, always answer with minus this; 0: there is none
     (LeCun et al. 1998, Eq. 9)."""
+    auxiliary: float = 0.3
+    """What the losses of auxiliary classifiers count, where the network has them (Szegedy et al. 2014, Sec. 5)."""
     clip: float = _own()
     """The largest norm that the gradient may have; 0: any."""
 
@@ -125,11 +127,12 @@ class Recipe:
         for name, type_ in typing.get_type_hints(type(self)).items():
             object.__setattr__(self, name, conform(name, getattr(self, name), type_))
         for name, least in (("epochs", 1), ("batch_size", 1), ("size", 1), ("crop", 0), ("erase", 0), ("warmup", 0),
-                            ("weight_decay", 0), ("colour", 0), ("seed", 0), ("clip", 0)):  # fmt: skip
+                            ("weight_decay", 0), ("colour", 0), ("seed", 0), ("clip", 0),
+                            ("auxiliary", 0)):  # fmt: skip
             value = getattr(self, name)
             if value is not None and value < least:
                 raise InputError(f"{name} is at least {least}, and not {value}")
-        for name in ("lr", "momentum", "weight_decay", "warmup", "gamma", "rubbish", "clip", "colour"):
+        for name in ("lr", "momentum", "weight_decay", "warmup", "gamma", "rubbish", "clip", "colour", "auxiliary"):
             if not math.isfinite(getattr(self, name)):
                 raise InputError(f"{name} is a finite number, and not {getattr(self, name)}")
         if self.in_channels not in (None, 1, 3):
@@ -174,56 +177,3 @@ class Recipe:
                 values[name] = list(value)
         text = yaml.safe_dump(values | {"versions": dict(versions)}, sort_keys=False, allow_unicode=True)
         write_text(path, f"# convatlas train --recipe {path.name}\n{text}")
-
-
-def conform(name: str, value: Any, type_: Any) -> Any:
-    """The value as its field has it: YAML reads `1e-4` as text, `32` as a number and a tuple as a list.
-
-    Raises InputError for a value of another type.
-    """
-    fits, result = _conform(value, type_)
-    if not fits:
-        raise InputError(f"{name} is {_named(type_)}, and not {value!r}")
-    return result
-
-
-def _conform(value: Any, type_: Any) -> tuple[bool, Any]:
-    origin, args = typing.get_origin(type_), typing.get_args(type_)
-    if origin is Annotated:
-        return _conform(value, args[0])
-    if origin in (typing.Union, types.UnionType):
-        found = [result for fits, result in (_conform(value, arg) for arg in args) if fits]
-        exact = [result for result in found if type(result) is type(value)]
-        return bool(found), (exact or found or [None])[0]
-    if origin is Literal:
-        return (value in args, value) if isinstance(value, str) else (str(value) in args, str(value))
-    if origin is tuple:
-        items = [_conform(item, args[0]) for item in value] if isinstance(value, list | tuple) else []
-        items = items or [(False, None)]
-        return all(fits for fits, _ in items), tuple(result for _, result in items)
-    if origin is dict:
-        fits = isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
-        return fits, dict(value) if fits else None
-    if type_ is float and isinstance(value, int | float | str) and not isinstance(value, bool):
-        try:
-            return True, float(value)
-        except ValueError:
-            return False, None
-    if type_ in (int, str, float, bool):
-        return type(value) is type_, value
-    return value is None and type_ in (None, type(None)), None
-
-
-def _named(type_: Any) -> str:
-    """A type in a reader's words."""
-    origin, args = typing.get_origin(type_), typing.get_args(type_)
-    if origin is Annotated:
-        return _named(args[0])
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(_named(arg) for arg in args)
-    if origin is Literal:
-        return "one of " + ", ".join(map(str, args))
-    if origin is tuple:
-        return f"a list, of which each is {_named(args[0])}"
-    words = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "left out"}
-    return "a mapping from names" if origin is dict else words[type_]

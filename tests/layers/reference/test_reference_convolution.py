@@ -117,6 +117,14 @@ def edges() -> tuple[Tensor, Tensor]:
     return x, cross_correlate(x, torch.tensor([[1.0, -1.0]], dtype=torch.float64))
 
 
+def test_an_image_of_whole_numbers_is_not_rounded() -> None:
+    image = torch.arange(9).reshape(3, 3)
+    mean = cross_correlate(image, torch.full((2, 2), 0.25))  # (0 + 1 + 3 + 4) / 4, …
+    torch.testing.assert_close(mean, torch.tensor([[2.0, 3.0], [5.0, 6.0]]))
+    third = cross_correlate_channels(image[None], torch.full((1, 1, 2, 2), 0.3))
+    torch.testing.assert_close(third, torch.tensor([[[2.4, 3.6], [6.0, 7.2]]]))
+
+
 def test_the_kernel_1_minus_1_finds_vertical_edges_and_no_horizontal_ones() -> None:
     x, y = edges()
     assert y.tolist() == [[0, 1, 0, 0, 0, -1, 0]] * 6

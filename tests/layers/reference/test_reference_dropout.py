@@ -56,6 +56,10 @@ def test_the_gradient_of_inverted_dropout_goes_back_through_the_same_function() 
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 0 and less than 1, and got 1"):
         keep_mask(torch.ones(3), 1, torch.Generator())
+    with pytest.raises(ValueError, match="and got 1"):
+        inverted_dropout(torch.ones(3), torch.ones(3), 1)
+    with pytest.raises(ValueError, match="and got 7"):
+        original_dropout_at_test(torch.ones(3), 7)
     with pytest.raises(ValueError, match=r"need a mask of that shape, and got \(2,\)"):
         inverted_dropout(torch.ones(3), torch.ones(2), 0.5)
     with pytest.raises(ValueError, match=r"units of shape \(3,\)"):

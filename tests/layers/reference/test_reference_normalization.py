@@ -78,6 +78,15 @@ def test_a_channel_of_1_2_3_4_is_worked_out_as_in_algorithm_1() -> None:
     [
         (lambda: batch_norm(torch.ones(4, 3), torch.ones(4), torch.ones(4)), r"\(4, 3\), \(4,\), \(4,\)"),
         (lambda: batch_norm(torch.ones(1, 3), torch.ones(3), torch.ones(3)), "two values to have a variance"),
+        (lambda: batch_norm(torch.ones(4, 3).int(), torch.ones(3), torch.ones(3)), "and got torch.int32"),
+        (
+            lambda: average(
+                Running(torch.zeros(3), torch.ones(3)),
+                torch.ones(1, 3),
+                batch_norm(torch.ones(2, 3), torch.ones(3), torch.ones(3)),
+            ),
+            "two values to have a variance",
+        ),
         (
             lambda: batch_norm_at_test(
                 torch.ones(4, 3), torch.ones(3), torch.ones(3), Running(torch.ones(3), torch.ones(2))

@@ -108,6 +108,10 @@ def test_the_gradient_of_ten_sigmoids_is_less_than_a_quarter_to_the_tenth() -> N
     [
         (lambda: dense(torch.ones(3), torch.ones(2, 4), torch.ones(2)), r"\(3,\), \(2, 4\), \(2,\)"),
         (lambda: dense(torch.ones(1, 4), torch.ones(2, 4), torch.ones(2)), r"a vector \(in,\)"),
+        (
+            lambda: squared_error(torch.ones(2), torch.ones(2, 1)),
+            r"\(2,\) needs a target",
+        ),
         (lambda: dense_backward(torch.ones(4), torch.ones(2, 4), torch.ones(4)), r"an error \(out,\) backwards"),
     ],
 )

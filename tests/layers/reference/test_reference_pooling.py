@@ -82,6 +82,7 @@ def test_the_gradient_of_a_maximum_goes_to_the_first_of_equals_and_adds_up_where
     [
         (lambda: max_pool(torch.ones(3, 3), 2), r"an image \(C, H, W\) is needed, and got the shape \(3, 3\)"),
         (lambda: average_pool(torch.ones(3), 2), r"got the shape \(3,\)"),
+        (lambda: max_pool(torch.ones(1, 4, 4).long(), 2), "and got torch.int64"),
         (lambda: max_pool(torch.ones(1, 3, 3), 2, padding=2), "more than half a window of 2"),
         (lambda: average_pool(torch.ones(1, 3, 3), 4), "a window of 4 does not fit into 3"),
         (lambda: max_pool_backward(torch.ones(1, 4, 4), torch.ones(1, 4, 4), 2), r"its gradient \(1, 4, 4\)"),

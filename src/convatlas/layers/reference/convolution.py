@@ -47,7 +47,7 @@ def cross_correlate(x: Tensor, kernel: Tensor, *, stride: Size = 1, padding: Siz
         )
     h, w = kernel.shape
     down, right = pair(stride)
-    y = x.new_zeros(output_sizes(x, (h, w), stride, padding))
+    y = x.new_zeros(output_sizes(x, (h, w), stride, padding), dtype=torch.result_type(x, kernel))
     x = pad(x, padding)
     for i in range(y.shape[0]):
         for j in range(y.shape[1]):
@@ -61,6 +61,7 @@ def convolve(x: Tensor, kernel: Tensor) -> Tensor:
 
     The minus signs turn the kernel by 180 degrees; that is all that sets it apart from `cross_correlate`, and a
     kernel that is learned is simply learned turned (lecture, "Convolution vs. cross-correlation operation").
+    Raises ValueError for other shapes.
     """
     return cross_correlate(x, kernel.flip(0, 1))
 
@@ -75,7 +76,7 @@ def cross_correlate_channels(
     """
     check_channels(x, weight, bias)
     h, w = weight.shape[2:]
-    y = x.new_zeros(len(weight), *output_sizes(x, (h, w), stride, padding))
+    y = x.new_zeros(len(weight), *output_sizes(x, (h, w), stride, padding), dtype=torch.result_type(x, weight))
     for k in range(weight.shape[0]):
         for c in range(weight.shape[1]):
             y[k] += cross_correlate(x[c], weight[k, c], stride=stride, padding=padding)

@@ -52,9 +52,12 @@ def batch_norm(x: Tensor, gamma: Tensor, beta: Tensor, *, epsilon: float = 1e-5)
 def average(running: Running, x: Tensor, batch: Normalized, *, momentum: float = 0.1) -> Running:
     """The running averages after one more batch `x`: (1 − momentum) · old + momentum · new.
 
-    The variance of the batch is taken as m / (m − 1) · σ², which is unbiased (Algorithm 2, step 10).
+    The variance of the batch is taken as m / (m − 1) · σ², which is unbiased (Algorithm 2, step 10). Raises
+    ValueError where a channel has one value.
     """
     m = x[:, 0].numel()
+    if m < 2:
+        raise ValueError("a channel needs two values to have a variance, and has one")
     return Running(
         (1 - momentum) * running.mean + momentum * batch.mean,
         (1 - momentum) * running.variance + momentum * batch.variance * m / (m - 1),
@@ -99,7 +102,9 @@ def batch_norm_backward(x: Tensor, gamma: Tensor, gradient: Tensor, *, epsilon: 
 
 
 def check(x: Tensor, *of_channels: Tensor) -> None:
-    """Raise ValueError unless there is one number for each channel: γ, β and the running averages."""
+    """Raise ValueError unless x is floating-point, with one number for each channel: γ, β, the running averages."""
+    if not x.is_floating_point():
+        raise ValueError(f"a mean of whole numbers is none: floating-point numbers are needed, and got {x.dtype}")
     if x.ndim < 2 or any(each.shape != (x.shape[1],) for each in of_channels):
         raise ValueError(
             f"a batch (N, C, …) needs γ, β and averages of shape (C,), "

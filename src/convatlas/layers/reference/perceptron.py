@@ -93,7 +93,10 @@ def forward(layers: Sequence[Layer], x: Tensor) -> Values:
 
 
 def backward(layers: Sequence[Layer], values: Values, loss_gradient: Tensor) -> Gradients:
-    """From ∂L/∂z⁽ᴸ⁾ to the gradients of all weights and biases: lecture, "Backward pass through MLP (detailed)"."""
+    """From ∂L/∂z⁽ᴸ⁾ to the gradients of all weights and biases: lecture, "Backward pass through MLP (detailed)".
+
+    Raises ValueError where the shapes do not fit.
+    """
     gradients = Gradients(weights=[], biases=[])
     by_z = loss_gradient
     for layer, a, z_before in reversed(list(zip(layers, values.a, values.z[:-1], strict=True))):
@@ -105,7 +108,9 @@ def backward(layers: Sequence[Layer], values: Values, loss_gradient: Tensor) -> 
 
 
 def squared_error(z: Tensor, target: Tensor) -> Tensor:
-    """L = ½ Σ (z − y)²."""
+    """L = ½ Σ (z − y)². Raises ValueError where the shapes differ, which torch would broadcast."""
+    if z.shape != target.shape:
+        raise ValueError(f"an output {tuple(z.shape)} needs a target of that shape, and got {tuple(target.shape)}")
     return ((z - target) ** 2).sum() / 2
 
 
@@ -115,7 +120,10 @@ def squared_error_backward(z: Tensor, target: Tensor) -> Tensor:
 
 
 def descend(layers: Sequence[Layer], gradients: Gradients, *, lr: float) -> list[Layer]:
-    """The layers after a step of gradient descent: W − lr · ∂L/∂W and b − lr · ∂L/∂b."""
+    """The layers after a step of gradient descent: W − lr · ∂L/∂W and b − lr · ∂L/∂b.
+
+    Raises ValueError where there are not as many gradients as layers.
+    """
     return [
         Layer(layer.weight - lr * by_weight, layer.bias - lr * by_bias, layer.activation)
         for layer, by_weight, by_bias in zip(layers, gradients.weights, gradients.biases, strict=True)

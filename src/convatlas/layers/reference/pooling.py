@@ -74,6 +74,8 @@ def output_of(x: Tensor, kernel_size: Size, stride: Size | None, padding: Size) 
     """Zeros `(C, H', W')`. Raises ValueError where there is no such output."""
     if x.ndim != 3:
         raise ValueError(f"an image (C, H, W) is needed, and got the shape {tuple(x.shape)}")
+    if not x.is_floating_point():
+        raise ValueError(f"neither a mean nor −∞ is a whole number: floating-point is needed, and got {x.dtype}")
     for size, around in zip(pair(kernel_size), pair(padding), strict=True):
         if 2 * around > size:
             raise ValueError(f"a padding of {around} is more than half a window of {size}, which could lie outside")

@@ -8,7 +8,7 @@ from typing import Any
 import huggingface_hub
 import pytest
 import torch
-from huggingface_hub.errors import EntryNotFoundError
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from safetensors.torch import save_file
 
 from convatlas import create_model, load_weights
@@ -188,7 +188,8 @@ class Hub:
         self.files = {file.name: file for file in files}
         self.asked: list[tuple[str, str]] = []
 
-    def hf_hub_download(self, name: str, file: str) -> str:
+    def hf_hub_download(self, name: str, file: str, *, local_files_only: bool) -> str:
+        assert not local_files_only
         self.asked.append((name, file))
         if file not in self.files:
             raise EntryNotFoundError(f"404: {name} has no {file}")
@@ -235,6 +236,19 @@ def test_a_repository_that_cannot_be_had_says_what_was_sought_and_where_to_put_i
         InputError, match=r"model\.safetensors or pytorch_model\.bin cannot be had .* has no pytorch_mod"
     ):
         create_model("resnet18", weights="timm/resnet50")
+
+
+def test_a_hub_that_cannot_be_reached_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[bool] = []
+
+    def unreachable(*_: str, local_files_only: bool) -> str:
+        waited.append(not local_files_only)
+        raise LocalEntryNotFoundError("the Hub is unreachable. Is there a network?")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", unreachable)
+    with pytest.raises(InputError, match=r"cannot be had from the Hub \(the Hub is unreachable\); name a file"):
+        create_model("resnet18", weights="timm/resnet18.a1_in1k")
+    assert waited == [True, False]
 
 
 @pytest.mark.parametrize(

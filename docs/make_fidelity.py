@@ -17,8 +17,8 @@ PAGE = DOCS / "fidelity.md"
 
 HEAD = """# Fidelity: the printed figures, and the exact ones
 
-Every row is a test: the network that is named under "ours", built with the changes that stand beside it, has exactly
-these parameters and multiply-accumulates (`tests/papers/test_models_csv.py`). Where what a paper prints differs, the
+Every row that names one of ours is a test: that network, built with the changes that stand beside it, has exactly these
+parameters and multiply-accumulates (`tests/papers/test_models_csv.py`). Where what a paper prints differs, the
 note says why, as far as it can be told. This page is made by `docs/make_fidelity.py`.
 
 Parameters are trainable scalars: weights, biases, scales and shifts of normalisation, and no running statistics. MACs

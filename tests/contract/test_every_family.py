@@ -27,7 +27,7 @@ EXAMPLES = {
     "ResNeXt-CIFAR":      "resnext29_8x64d",
     "DenseNet":           "densenet_d2l",
     "DenseNet-CIFAR":     "densenet_40_12",
-    "SENet":              "seresnet18",
+    "SENet":              "legacy_seresnet18",
     "ShuffleNet":         "shufflenet_v1_x0_25_g3",
     "ShuffleNetV2":       "shufflenet_v2_x0_5",
     "ViT":                "vit_cifar",

@@ -87,11 +87,11 @@ PARAMETERS = {
     "seresnext50_32x4d": 27_559_896,
     "seresnext101_32x4d": 48_955_416,
     "seresnext101_32x8d": 93_569_048,
-    "seresnet18": 11_778_592,
-    "seresnet34": 21_958_868,
     "seresnet50_v1_5": 28_088_024,
     "seresnet101_v1_5": 49_326_872,
     "seresnet152_v1_5": 66_821_848,
+    "legacy_seresnet18": 11_778_592,
+    "legacy_seresnet34": 21_958_868,
     "legacy_seresnet50": 28_088_024,
     "legacy_seresnet101": 49_326_872,
     "legacy_seresnet152": 66_821_848,
@@ -128,7 +128,7 @@ PARAMETERS = {
     "shufflenet_v2_x1_0": 2_278_604,
     "shufflenet_v2_x1_5": 3_503_624,  # not in the table
     "shufflenet_v2_x2_0": 7_393_996,
-    "vit_s_16": 22_050_664,  # not in the table
+    "vit_small_patch16_224": 22_050_664,  # not in the table
     "vit_b_16": 86_567_656,
     "vit_cifar": 2_693_578,  # not in the table
     # A second or more to draw the weights of each, and ten draws a name: one AlexNet and one VGG stand for the others,

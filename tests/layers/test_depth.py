@@ -29,6 +29,22 @@ def test_a_certain_branch_is_always_there_and_an_impossible_one_never(survival: 
     assert all((layer(triple, torch.ones(1)) is not None) == answers for _ in range(50))
 
 
+def test_in_a_compiled_graph_the_branch_is_multiplied_by_each_draw() -> None:
+    torch._dynamo.reset()
+    layer, x = StochasticDepth(0.7), torch.tensor([1.0, -2.0])
+    torch.manual_seed(0)
+
+    @torch.compile(fullgraph=True, backend="eager")
+    def compiled(x: Tensor) -> Tensor | None:
+        return layer(triple, x)  # type: ignore[no-any-return]
+
+    drawn = [compiled(x) for _ in range(1000)]
+    kept = sum(torch.equal(branch, 3 * x) for branch in drawn if branch is not None)
+    dropped = sum(torch.equal(branch, 0 * x) for branch in drawn if branch is not None)
+    assert kept + dropped == 1000
+    assert kept / 1000 == pytest.approx(0.7, abs=5 * (0.7 * 0.3 / 1000) ** 0.5)
+
+
 def test_a_branch_that_is_dropped_is_not_computed() -> None:
     def never(x: Tensor) -> Tensor:
         raise AssertionError(x)

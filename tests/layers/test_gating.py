@@ -32,13 +32,23 @@ def test_every_channel_is_multiplied_by_one_number_between_0_and_1(groups: int, 
     torch.testing.assert_close(gates, gates[:, :, :1, :1].expand_as(gates))
 
 
-@pytest.mark.parametrize(("channels", "reduction"), [(256, 16), (64, 4), (512, 32), (8, 8)])
-def test_the_two_layers_and_their_biases_have_two_squares_over_r_and_the_units_between_and_behind(
-    channels: int, reduction: int
-) -> None:
-    block = SqueezeExcitation(channels, reduction)
-    expected = 2 * channels**2 // reduction + channels // reduction + channels
-    assert sum(p.numel() for p in block.parameters()) == expected
+@pytest.mark.parametrize(
+    ("channels", "reduction", "params"),
+    [
+        (256, 16, 8_464),  # 256 · 16 + 16, and 16 · 256 + 256
+        (64, 4, 2_128),    # 64 · 16 + 16, and 16 · 64 + 64
+        (8, 8, 25),        # 8 · 1 + 1, and 1 · 8 + 8
+        (100, 16, 1_306),  # 6 units: 100 · 6 + 6, and 6 · 100 + 100
+    ],
+)  # fmt: skip
+def test_the_two_layers_have_c_over_r_units_between_and_biases(channels: int, reduction: int, params: int) -> None:
+    assert sum(p.numel() for p in SqueezeExcitation(channels, reduction).parameters()) == params
+
+
+@pytest.mark.parametrize("reduction", [0, 65])
+def test_a_reduction_that_leaves_no_unit_is_refused(reduction: int) -> None:
+    with pytest.raises(ValueError, match=f"a whole number from 1 to 64, .*, and not {reduction}"):
+        SqueezeExcitation(64, reduction)
 
 
 def test_the_papers_other_squeeze_and_gates() -> None:

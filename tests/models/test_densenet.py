@@ -75,6 +75,7 @@ def test_other_depths_and_rates_have_the_parameters_that_are_known(
     [
         ({"depth": 101}, "depth is 4 and a multiple of 6 for three equal blocks, and not 101"),
         ({"compression": 0.0}, "compression is above 0 and at most 1"),
+        ({"compression": 0.001}, "compression 0.001 leaves a transition no channel"),
         ({"growth_rate": 0}, "growth_rate is a whole number of at least 1"),
         ({"dropout": 1.0}, "dropout is at least 0 and below 1"),
         ({"start": "24"}, "start is one of 16, 2k, and not '24'"),
@@ -83,6 +84,20 @@ def test_other_depths_and_rates_have_the_parameters_that_are_known(
 def test_what_cannot_be_built_is_refused(changes: dict[str, float], message: str) -> None:
     with pytest.raises(InputError, match=message):
         build("densenet_bc_100_12", **changes)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("blocks", "size"), [(4, 29), (5, 61), (7, 253)])
+def test_the_least_image_leaves_a_pixel_for_the_last_of_its_blocks(blocks: int, size: int) -> None:
+    network = build("densenet121", layers=(1,) * blocks, num_classes=2).eval()
+    walk = dict(network.walk(torch.zeros(1, 3, size, size)))
+    assert walk[f"dense_block{blocks}"].shape[2:] == (1, 1)
+    with pytest.raises(ValueError, match=f"at least {size}×{size} pixels"):
+        network(torch.zeros(1, 3, size - 1, size - 1))
+    x = torch.zeros(1, 3, size - 1, size - 1)
+    with pytest.raises(RuntimeError, match="too small"):
+        for _, stage in network.chain():
+            x = stage(x)
 
 
 def trained(network: Network, images: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -88,11 +88,15 @@ def test_the_maps_of_table_5_are_as_wide_as_those_of_2015() -> None:
     ("changes", "message"),
     [
         ({"order": "none"}, "order is one of original, bn_after_addition"),
-        ({"layers": ()}, "layers are the units of each stage"),
+        ({"layers": ()}, "layers is a list, of which each is a whole number"),
+        ({"layers": (2, 0)}, "layers are the units of each stage, at least 1 each"),
         ({"dropout": 1.0}, "dropout is a share"),
-        ({"on_shortcut": "scale"}, "on_shortcut is one of gate, dropout"),
-        ({"on_branch": "dropout"}, "on_branch is one of gate"),
+        ({"on_shortcut": "scale"}, "on_shortcut is a number or one of gate, dropout"),
+        ({"on_branch": "dropout"}, "on_branch is a number or one of gate"),
         ({"width": 0}, "width, of conv2_x"),
+        ({"reduction": 17}, "a whole number from 1 to 16, the fewest channels"),
+        ({"gate_bias": float("nan")}, "gate_bias is a finite number, and not nan"),
+        ({"on_branch": float("inf")}, "on_branch is a finite number, and not inf"),
     ],
 )
 def test_what_cannot_be_is_refused_in_words(changes: dict[str, object], message: str) -> None:
@@ -134,8 +138,13 @@ def test_shortcut_and_branch_are_weighed_as_in_table_1(case: str) -> None:
 
 def test_half_of_the_shortcut_is_dropped_in_training_alone() -> None:
     unit = Unit(16, 16, stride=1, spec=PreActSpec("basic", (1,), shortcut="A", on_shortcut="dropout"))
-    assert unit.dropout is not None
-    assert unit.dropout.p == 0.5
+    nn.init.zeros_(unit.residual.conv2.weight)
+    torch.manual_seed(0)
+    x = torch.ones(4, 16, 32, 32)
+    trained = unit.train()(x)  # of F = 0 nothing is added
+    assert trained.unique().tolist() == [0, 2]
+    assert (trained == 0).float().mean().item() == pytest.approx(0.5, abs=5 * 0.5 / x.numel() ** 0.5)
+    torch.testing.assert_close(unit.eval()(x), x)
 
 
 def test_a_convolution_on_every_shortcut_is_option_c() -> None:

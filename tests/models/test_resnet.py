@@ -136,11 +136,13 @@ def test_a_small_stem_keeps_the_size_and_takes_images_of_8_pixels() -> None:
     ("changes", "message"),
     [
         ({"shortcut": "D"}, "shortcut is one of A, B, C, none, and not 'D'"),
-        ({"layers": (2, 2)}, r"layers are the blocks of four stages, at least 1 each, and not \(2, 2\)"),
+        ({"layers": (2, 2)}, "layers is a list of 4"),
+        ({"layers": (2, 2, 0, 2)}, "layers are the blocks of four stages, at least 1 each"),
         ({"stem": "large"}, "stem is one of 7x7, 7x7_ceil, small"),
         ({"stride_in": "last"}, "stride_in is one of first, 3x3"),
         ({"cardinality": 32}, "a basic block has neither cardinality nor base_width"),
-        ({"reduction": 0}, "reduction, of squeeze-and-excitation, is a whole number"),
+        ({"reduction": 0}, "reduction, of squeeze-and-excitation, is a whole number from 1 to 64, .* and not 0"),
+        ({"reduction": 1000}, "reduction, of squeeze-and-excitation, is a whole number from 1 to 64, .* and not 1000"),
         ({"survival": 0.0}, "survival is a probability above 0"),
         ({"survival": 0.5, "shortcut": "none"}, "a plain network has no stochastic depth"),
         ({"gate": "step"}, "gate is one of sigmoid, relu, tanh"),
@@ -149,6 +151,11 @@ def test_a_small_stem_keeps_the_size_and_takes_images_of_8_pixels() -> None:
 def test_what_cannot_be_is_refused_in_words(changes: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         build("resnet18", **changes)
+
+
+def test_a_group_without_channels_is_refused() -> None:
+    with pytest.raises(InputError, match="base_width 3 is for a width of 64: of 16 it leaves a group no channel"):
+        build("resnet20", block="bottleneck", base_width=3)
 
 
 def test_torchvisions_weights_do_not_fit_the_papers_resnet50() -> None:

@@ -7,18 +7,45 @@ from torch.nn import functional as F
 
 from convatlas.models import build
 from convatlas.models.resnet import Bottleneck, Spec
-from convatlas.models.resnext import VARIANTS
 
 
-@pytest.mark.parametrize("name", VARIANTS)
-def test_each_group_of_conv2_x_has_d_channels_and_each_stage_doubles_them(name: str) -> None:
-    _, cardinality, width = VARIANTS[name]
+def widths(name: str) -> list[set[tuple[int, int, int, int]]]:
+    """Of each stage: the filters of a block's three convolutions, and the groups of the second."""
     with torch.device("meta"):
         network = build(name)
-    for i, stage in enumerate((network.conv2_x, network.conv3_x, network.conv4_x, network.conv5_x)):
-        assert {block.conv2.groups for block in stage} == {cardinality}
-        assert {block.conv2.out_channels for block in stage} == {cardinality * width * 2**i}
-        assert {block.conv3.out_channels for block in stage} == {256 * 2**i}
+    return [
+        {(b.conv1.out_channels, b.conv2.out_channels, b.conv3.out_channels, b.conv2.groups) for b in stage}
+        for stage in (network.conv2_x, network.conv3_x, network.conv4_x, network.conv5_x)
+    ]
+
+
+def test_the_blocks_of_resnext50_are_those_of_table_1() -> None:
+    assert widths("resnext50_32x4d") == [
+        {(128, 128, 256, 32)}, {(256, 256, 512, 32)}, {(512, 512, 1024, 32)}, {(1024, 1024, 2048, 32)},
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "cardinality", "width"),
+    [  # Table 2, "width of group conv.": C · d, for conv2
+        ("resnext50_2x40d", 2, 80),
+        ("resnext50_4x24d", 4, 96),
+        ("resnext50_8x14d", 8, 112),
+        ("resnext50_32x4d", 32, 128),
+        ("resnext101_2x40d", 2, 80),
+        ("resnext101_4x24d", 4, 96),
+        ("resnext101_8x14d", 8, 112),
+        ("resnext101_32x4d", 32, 128),
+        # Table 4
+        ("resnet101_1x100d", 1, 100),
+        ("resnext101_2x64d", 2, 128),
+        ("resnext101_64x4d", 64, 256),
+        # torchvision's
+        ("resnext101_32x8d", 32, 256),
+    ],
+)
+def test_conv2_x_has_the_widths_of_table_2(name: str, cardinality: int, width: int) -> None:
+    assert widths(name)[0] == {(width, width, 256, cardinality)}
 
 
 def test_a_grouped_block_is_the_sum_of_its_paths() -> None:

@@ -4,17 +4,28 @@ import pytest
 import torch
 from torch import nn
 
+from convatlas.layers.depth import StochasticDepth
 from convatlas.models import build
 from convatlas.models.resnet import Block, CifarSpec
 from convatlas.models.senet import SEBottleneck, SENetSpec
 
 
-@pytest.mark.parametrize("reduction", [2, 4, 8, 16, 32])
-def test_se_adds_two_dense_layers_a_block(reduction: int) -> None:
+@pytest.mark.parametrize(
+    ("reduction", "millions"), [(2, 45.7), (4, 35.7), (8, 30.7), (16, 28.1), (32, 26.9), (None, 25.6)]
+)
+def test_seresnet50_has_as_many_parameters_as_table_10_prints(reduction: int | None, millions: float) -> None:
     with torch.device("meta"):
-        extra = sum(p.numel() for p in build("seresnet50", reduction=reduction).parameters()) - 25_557_032
-    stages = ((3, 256), (4, 512), (6, 1024), (3, 2048))  # Sec. 4: 2 / r · Σ N · C², and the biases
-    assert extra == sum(n * (2 * c * c // reduction + c + c // reduction) for n, c in stages)
+        network = build("seresnet50", reduction=reduction)
+    assert sum(p.numel() for p in network.parameters()) / 1e6 == pytest.approx(millions, abs=0.1)
+
+
+def test_se_adds_two_dense_layers_to_every_block() -> None:
+    # r = 16, weights and biases: 3 blocks of 256 channels, 4 of 512, 6 of 1024, 3 of 2048
+    # 3 · (2 · 256 · 16 + 16 + 256) + 4 · (2 · 512 · 32 + 32 + 512)
+    # + 6 · (2 · 1024 · 64 + 64 + 1024) + 3 · (2 · 2048 · 128 + 128 + 2048)
+    with torch.device("meta"):
+        counts = [sum(p.numel() for p in build(name).parameters()) for name in ("seresnet50", "resnet50")]
+    assert counts[0] - counts[1] == 25_392 + 133_248 + 792_960 + 1_579_392
 
 
 def test_a_gate_of_zero_weights_halves_the_branch() -> None:
@@ -52,8 +63,16 @@ def test_a_block_that_halves_the_map_halves_odd_maps_too() -> None:
     assert block(torch.zeros(1, 256, 7, 7)).shape == (1, 512, 4, 4)
 
 
+def test_a_block_whose_branch_is_dropped_is_its_shortcut() -> None:
+    block = SEBottleneck(256, 256, 256, stride=1, spec=SENetSpec(), depth=StochasticDepth(0.0)).train()
+    x = torch.randn(1, 256, 2, 2)
+    assert torch.equal(block(x), x.relu())
+
+
 def test_what_cannot_be_is_refused_in_words() -> None:
-    with pytest.raises(ValueError, match="cardinality · base_width is an even number"):
-        SENetSpec(cardinality=1, base_width=1)
+    with pytest.raises(ValueError, match=r"base_width an even one, .* and not 6 and 5"):
+        SENetSpec(cardinality=6, base_width=5)
+    with pytest.raises(ValueError, match=r"a whole number from 1 to 256, .* and not 1000"):
+        SENetSpec(reduction=1000)
     with pytest.raises(ValueError, match="dropout is a share"):
         SENetSpec(dropout=1)

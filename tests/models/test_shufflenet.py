@@ -67,6 +67,10 @@ def test_other_choices_that_cannot_be_built_are_refused() -> None:
         build("shufflenet_v1_x1_0_g1", repeats=(0, 8, 4))
     with pytest.raises(InputError, match="channels has an even number"):
         build("shufflenet_v2_x1_0", channels=(115, 232, 464))
+    with pytest.raises(InputError, match="conv5, the channels of it, is a whole number of at least 1, and not 0"):
+        build("shufflenet_v2_x1_0", conv5=0)
+    with pytest.raises(InputError, match=r"a whole number from 1 to 48, the fewest channels .* and not 1000"):
+        build("shufflenet_v1_x0_25_g3", reduction=1000)  # 60 channels of Stage 2 less the 12 that come in
 
 
 def test_the_first_pointwise_layer_of_stage_2_has_no_groups_and_all_others_have() -> None:

@@ -80,6 +80,37 @@ def test_the_expected_logits_of_a_linear_chain_are_those_of_evaluation() -> None
     torch.testing.assert_close(evaluated, expected)
 
 
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [("resnet110_sd", {"n": 1}), ("preresnet110", {"survival": 0.5, "layers": (1, 1, 1)})],
+)
+def test_it_is_trained_as_one_graph_too(name: str, changes: dict[str, Any]) -> None:
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    network = build(name, **changes).train()
+    compiled = torch.compile(network, fullgraph=True, backend="aot_eager")
+    x = torch.randn(4, 3, 16, 16)
+    logits = torch.stack([compiled(x) for _ in range(12)])
+    logits.square().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+    # What it answers is each time that of some of its 3 blocks: as the plain network, where it draws the same.
+    answers = []
+    for kept in product((True, False), repeat=3):
+        for layer, keep in zip(depth_layers(network), kept, strict=True):
+            layer.survival = float(keep)
+        answers.append(network(x))
+    distances = (logits[:, None] - torch.stack(answers)[None]).abs().amax(dim=(2, 3))
+    assert distances.amin(dim=1).max() < 1e-4
+    assert len(distances.argmin(dim=1).unique()) > 1
+
+
+def test_senet154_has_it_as_well() -> None:
+    with torch.device("meta"):
+        survival = [layer.survival for layer in depth_layers(build("senet154", survival=0.5))]
+    assert len(survival) == 50  # the blocks of ResNet-152, of three layers each
+    assert (survival[0], survival[-1]) == (0.99, 0.5)
+
+
 def test_without_survival_there_is_no_stochastic_depth_and_the_weights_are_the_same() -> None:
     assert not depth_layers(build("resnet110"))
     assert list(build("resnet110").state_dict()) == list(build("resnet110_sd").state_dict())

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from convatlas.models import build
+from convatlas.models import build, list_models, model_card
 
 ROWS = {
     row["model"]: row
@@ -50,6 +50,15 @@ OURS: dict[str, tuple[str, Mapping[str, Any]]] = {
     "resnet50-torchvision-v2":     ("resnet50_v1_5",  {}),
     "resnet101-torchvision-v2":    ("resnet101_v1_5", {}),
     "resnet152-torchvision-v2":    ("resnet152_v1_5", {}),
+    # with BlurPool, whose weights are fixed, and which is in neither count
+    "ffcv-rn18-16ep":              ("resnet18",  {}),
+    "ffcv-rn18-88ep":              ("resnet18",  {}),
+    "ffcv-rn50-16ep":              ("resnet50_v1_5",  {}),
+    "ffcv-rn50-24ep":              ("resnet50_v1_5",  {}),
+    "ffcv-rn50-32ep":              ("resnet50_v1_5",  {}),
+    "ffcv-rn50-40ep":              ("resnet50_v1_5",  {}),
+    "ffcv-rn50-56ep":              ("resnet50_v1_5",  {}),
+    "ffcv-rn50-88ep":              ("resnet50_v1_5",  {}),
     # ResNet-CIFAR
     "resnet-20-cifar":             ("resnet20",   {}),
     "resnet-32-cifar":             ("resnet32",   {}),
@@ -187,7 +196,7 @@ OURS: dict[str, tuple[str, Mapping[str, Any]]] = {
     "shufflenet-1.5x-g3":             ("shufflenet_v1_x1_5_g3",    {}),
     "shufflenet-2x-g3":               ("shufflenet_v1_x2_0_g3",    {}),
     "shufflenet-2x-g3-se":            ("shufflenet_v1_x2_0_g3_se", {}),
-    "se-shufflenet-1x-g3":            ("shufflenet_v1_x1_0_g3",    {"se": True}),
+    "se-shufflenet-1x-g3":            ("shufflenet_v1_x1_0_g3",    {"reduction": 16}),
     # LeNet, AlexNet, VGG, NiN, the MNIST network of batch normalisation
     "lenet-d2l-bn":            ("lenet_bn",             {}),
     "alexnet-2012":            ("alexnet",              {}),
@@ -240,6 +249,39 @@ OURS: dict[str, tuple[str, Mapping[str, Any]]] = {
 
 UNSEEN = {"lenet5-1998": 36 * 100 * 25, "lenet5-1998-distortions": 36 * 100 * 25}
 """Multiplications by the zeros that C3 lays between the 60 kernels of Table I: a counter sees them, the paper not."""
+
+
+WITHOUT = {"airbench94-muon", "airbench94-legacy"}
+"""The rows for which there is no network of ours."""
+
+
+def test_every_row_with_exact_figures_has_a_network_of_ours() -> None:
+    assert OURS.keys() <= ROWS.keys()
+    assert ROWS.keys() - OURS.keys() <= WITHOUT
+
+
+def printed(name: str) -> dict[str, set[str | float]]:
+    """What the rows of a network say that its paper prints: several figures where it was trained in several ways."""
+    card = model_card(name)
+    here = (card.paper.identifier, "x".join(map(str, card.input_size)), str(card.num_classes))
+    rows = [
+        row
+        for key, row in ROWS.items()
+        if OURS.get(key) == (name, {}) and (row["arxiv_or_doi"], row["input"], row["num_classes"]) == here
+    ]
+    return {
+        "params": {row["params_published"] for row in rows},
+        "macs": {row["macs_published"].removeprefix("~") for row in rows},
+        "top1_error": {float(row["top1_error"]) for row in rows if row["top1_error"]},
+        "top5_error": {float(row["top5_error"]) for row in rows if row["top5_error"]},
+    }
+
+
+@pytest.mark.parametrize("name", [name for name in list_models() if model_card(name).published])
+def test_the_figures_on_a_card_are_those_that_the_rows_say_are_printed(name: str) -> None:
+    for key, figures in printed(name).items():
+        if key in model_card(name).published and figures - {""}:
+            assert model_card(name).published[key] in figures
 
 
 LONG = ("resnet-1001", "resnet-1202", "resnet-152@", "resnet-200@", "resnet-164-cifar100", "resnet-152-svhn")

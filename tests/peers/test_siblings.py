@@ -158,6 +158,7 @@ BY_RULE = {
     "timm/seresnext50_32x4d":            (residual((3, 4, 6, 3), groups=32, base=4, se="se"),    "seresnext50_32x4d"),
     "timm/seresnext101_32x4d":           (residual((3, 4, 23, 3), groups=32, base=4, se="se"),   "seresnext101_32x4d"),
     "timm/seresnext101_32x8d":           (residual((3, 4, 23, 3), groups=32, base=8, se="se"),   "seresnext101_32x8d"),
+    "timm/legacy_seresnet18":            (residual((2, 2, 2, 2), basic=True, se="se_module"),    "legacy_seresnet18"),
     "timm/legacy_seresnet50":            (residual((3, 4, 6, 3), se="se_module"),                "legacy_seresnet50"),
     "timm/legacy_seresnet101":           (residual((3, 4, 23, 3), se="se_module"),               "legacy_seresnet101"),
     "timm/legacy_seresnet152":           (residual((3, 8, 36, 3), se="se_module"),               "legacy_seresnet152"),
@@ -171,6 +172,7 @@ BY_RULE = {
     "torchvision/shufflenet_v2_x1_0":    (shufflenet((116, 232, 464), 1024),                     "shufflenet_v2_x1_0"),
     "torchvision/shufflenet_v2_x1_5":    (shufflenet((176, 352, 704), 1024),                     "shufflenet_v2_x1_5"),
     "torchvision/shufflenet_v2_x2_0":    (shufflenet((244, 488, 976), 2048),                     "shufflenet_v2_x2_0"),
+    "timm/vit_small_patch16_224":        (vit(384),                                           "vit_small_patch16_224"),
     "timm/vit_base_patch16_224":         (vit(768),                                              "vit_b_16"),
 }  # fmt: skip
 

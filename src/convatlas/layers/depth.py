@@ -11,6 +11,8 @@ class StochasticDepth(nn.Module):
 
     In training `b · f(x)` (Eq. 2), and where b = 0 the branch is not computed at all, which is where the paper's
     quarter of the training time is saved; in evaluation `survival · f(x)` (Eq. 5), so that the two agree on average.
+    In a compiled graph, which cannot depend on a draw, the branch is always computed and multiplied by b: its
+    gradients are then 0 instead of none, and its batch norms see the batches that it is dropped for.
     """
 
     def __init__(self, survival: float) -> None:
@@ -21,6 +23,8 @@ class StochasticDepth(nn.Module):
         """What the branch adds to the shortcut, or None where it is dropped."""
         if not self.training:
             return self.survival * branch(x)
+        if torch.compiler.is_compiling():
+            return branch(x) * (torch.rand((), device=x.device) < self.survival)
         return branch(x) if torch.rand(()).item() < self.survival else None
 
     def extra_repr(self) -> str:

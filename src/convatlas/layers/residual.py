@@ -66,12 +66,10 @@ def depths(blocks: int, survival: float | None) -> Iterator[StochasticDepth | No
     return iter([StochasticDepth(p) for p in linear_rule(blocks, survival)])
 
 
-def check_residual(*, shortcut: str, survival: float | None, reduction: int | None) -> None:
-    """Raise ValueError for a survival or a reduction that no residual network can have: for the checks of a spec."""
+def check_survival(survival: float | None, *, shortcut: str) -> None:
+    """Raise ValueError for a survival that a network with such shortcuts cannot have: for the checks of a spec."""
     if survival is not None:
         if not 0 < survival <= 1:
             raise ValueError(f"survival is a probability above 0 and up to 1, or None, and not {survival!r}")
         if shortcut == "none":
             raise ValueError("a plain network has no stochastic depth: without a branch nothing would be left")
-    if reduction is not None and (not isinstance(reduction, int) or reduction < 1):
-        raise ValueError(f"reduction, of squeeze-and-excitation, is a whole number of at least 1, not {reduction!r}")

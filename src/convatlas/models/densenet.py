@@ -75,6 +75,11 @@ def check_rates(spec: "DenseNetSpec | CifarSpec") -> None:
         raise ValueError(f"compression is above 0 and at most 1, and not {spec.compression}")
     if not 0 <= spec.dropout < 1:
         raise ValueError(f"dropout is at least 0 and below 1, and not {spec.dropout}")
+    channels = spec.channels
+    for layers in spec.layers[:-1]:
+        channels = int(spec.compression * (channels + layers * spec.growth_rate))
+        if channels < 1:
+            raise ValueError(f"compression {spec.compression} leaves a transition no channel")
 
 
 class DenseLayer(nn.Module):
@@ -180,11 +185,13 @@ def add_dense_stages(network: Network, channels: int, *, spec: DenseNetSpec | Ci
 class DenseNet(Network):
     """Table 1: a 7×7 convolution and a pooling, four dense blocks with transitions, average, classifier."""
 
-    least_size = 29  # an eighth for the transitions of what the first two layers leave, which round up
+    least_size = 29  # of four blocks
 
     def __init__(self, spec: DenseNetSpec, *, num_classes: int, in_channels: int) -> None:
         super().__init__(num_classes=num_classes, in_channels=in_channels)
         self.spec = spec
+        # a pixel for the last block: a transition halves and rounds down, the first two layers halve and round up
+        self.least_size = 4 * 2 ** (len(spec.layers) - 1) - 3
         # for a 224×224 image: 112 after conv1, 56 in block 1, 28 in block 2, 14 in block 3, 7 in block 4
         self.conv1 = part(
             conv=nn.Conv2d(in_channels, spec.channels, kernel_size=7, stride=2, padding=3, bias=has_bias(spec)),

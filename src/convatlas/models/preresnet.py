@@ -1,5 +1,6 @@
 """Residual networks by what stands on the shortcut, and in which order: He, Zhang, Ren, Sun 2016."""
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,9 +9,9 @@ from typing import Literal
 from torch import Tensor, nn
 
 from convatlas.layers.depth import StochasticDepth
-from convatlas.layers.gating import SqueezeExcitation
+from convatlas.layers.gating import SqueezeExcitation, check_reduction
 from convatlas.layers.init import he_
-from convatlas.layers.residual import PadShortcut, check_residual, conv1x1, conv3x3, depths, junction
+from convatlas.layers.residual import PadShortcut, check_survival, conv1x1, conv3x3, depths, junction
 from convatlas.network import Network
 from convatlas.registry import check_choice, derive, register
 
@@ -50,17 +51,27 @@ class PreActSpec:
         check_choice("shortcut", self.shortcut, ("A", "B", "C", "none"))
         check_choice("stem", self.stem, ("3x3", "7x7", "7x7_bare"))
         check_choice("stride_in", self.stride_in, ("first", "3x3"))
-        check_residual(shortcut=self.shortcut, survival=self.survival, reduction=self.reduction)
+        check_survival(self.survival, shortcut=self.shortcut)
         if len(self.layers) < 1 or min(self.layers) < 1:
             raise ValueError(f"layers are the units of each stage, at least 1 each, and not {self.layers!r}")
         if isinstance(self.on_shortcut, str):
             check_choice("on_shortcut", self.on_shortcut, ("gate", "dropout"))
         if isinstance(self.on_branch, str):
             check_choice("on_branch", self.on_branch, ("gate",))
+        for field in ("on_shortcut", "on_branch", "gate_bias"):
+            value = getattr(self, field)
+            if not isinstance(value, str) and not math.isfinite(value):
+                raise ValueError(f"{field} is a finite number, and not {value!r}")
         if not isinstance(self.width, int) or self.width < 1:
             raise ValueError(f"width, of conv2_x, is a whole number of at least 1, and not {self.width!r}")
+        check_reduction(self.reduction, channels=self.width * self.expansion)
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is a share of at least 0 and below 1, and not {self.dropout!r}")
+
+    @property
+    def expansion(self) -> int:
+        """How many times the filters of a 3×3 convolution a unit's output has."""
+        return 4 if self.block == "bottleneck" else 1
 
 
 def activation(kinds: str, channels: int) -> nn.Sequential:
@@ -173,6 +184,7 @@ class Unit(nn.Module):
 class PreActResNet(Network):
     """Appendix: a 3×3 convolution, stages on maps of 32, 16 and 8, average, classifier, for CIFAR.
 
+    For ImageNet (Table 5) a 7×7 convolution and a pooling, and stages on maps of 56, 28, 14 and 7.
     "For the first Residual Unit (that follows a stand-alone convolutional layer, conv1), we adopt the first
     activation right after conv1 and before splitting into two paths; for the last Residual Unit […] we adopt an
     extra activation right after its element-wise addition": the stage `activation`.
@@ -183,7 +195,9 @@ class PreActResNet(Network):
     def __init__(self, spec: PreActSpec, *, num_classes: int, in_channels: int) -> None:
         super().__init__(num_classes=num_classes, in_channels=in_channels)
         self.spec = spec
-        expansion, depth = 4 if spec.block == "bottleneck" else 1, depths(sum(spec.layers), spec.survival)
+        # a pixel for the last stage: all but the first halve the image, and a 7×7 with its pooling halve it twice
+        self.least_size = 2 ** (len(spec.layers) - 1) * (1 if spec.stem == "3x3" else 4)
+        depth = depths(sum(spec.layers), spec.survival)
         if spec.stem == "3x3":
             channels = 16  # of a wide network too
             stem = conv3x3(in_channels, channels)
@@ -202,7 +216,7 @@ class PreActResNet(Network):
                 f"conv{i + 2}_x",
                 stage(units, channels, width, stride=1 if i == 0 else 2, spec=spec, activated=activated, depth=depth),
             )
-            channels = width * expansion
+            channels = width * spec.expansion
         self.features = channels
         if before := ORDERS[spec.order][0]:
             self.activation = activation(before, channels)
@@ -224,12 +238,6 @@ class PreActResNet(Network):
         return dense
 
 
-class ImageNetPreActResNet(PreActResNet):
-    """Sec. 5, Table 5: a 7×7 convolution and a pooling, stages on maps of 56, 28, 14 and 7, average, classifier."""
-
-    least_size = 32  # a pixel for the last stage: the image is halved five times
-
-
 def stage(
     units: int,
     in_channels: int,
@@ -241,7 +249,7 @@ def stage(
     depth: Iterator[StochasticDepth | None],
 ) -> nn.Sequential:
     """The units of a stage; the first one changes the shape."""
-    out_channels = width * (4 if spec.block == "bottleneck" else 1)
+    out_channels = width * spec.expansion
     first = Unit(in_channels, width, stride=stride, spec=spec, activated=activated, depth=next(depth))
     rest = (Unit(out_channels, width, stride=1, spec=spec, depth=next(depth)) for _ in range(units - 1))
     return nn.Sequential(first, *rest)
@@ -295,13 +303,14 @@ derive(
     published=PUBLISHED,
 )
 register(
-    ImageNetPreActResNet,
+    PreActResNet,
     IMAGENET,
     family="PreActResNet",
     paper="he2016",
     table="Table 5",
     input_size=(3, 224, 224),
     num_classes=1000,
+    least_size=32,
     published=PUBLISHED,
     deviations={
         "resnetv2_50": (

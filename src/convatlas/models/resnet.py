@@ -8,11 +8,13 @@ from typing import Literal
 from torch import Tensor, nn
 
 from convatlas.layers.depth import StochasticDepth
-from convatlas.layers.gating import GATES, SQUEEZES, Gate, Squeeze, SqueezeExcitation
+from convatlas.layers.gating import GATES, SQUEEZES, Gate, Squeeze, SqueezeExcitation, check_reduction
 from convatlas.layers.init import he_
-from convatlas.layers.residual import PadShortcut, check_residual, conv1x1, conv3x3, depths, junction, projection
+from convatlas.layers.residual import PadShortcut, check_survival, conv1x1, conv3x3, depths, junction, projection
 from convatlas.network import Network
 from convatlas.registry import check_choice, register
+
+EXPANSION = {"basic": 1, "bottleneck": 4}  # Table 1: a bottleneck's last convolution has four times the filters
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Spec:
     def __post_init__(self) -> None:
         check_choice("shortcut", self.shortcut, ("A", "B", "C", "none"))
         check_choice("stem", self.stem, ("7x7", "7x7_ceil", "small"))
-        check_blocks(self)
+        check_blocks(self, width=64)
         if len(self.layers) != 4 or min(self.layers) < 1:
             raise ValueError(f"layers are the blocks of four stages, at least 1 each, and not {self.layers!r}")
 
@@ -59,22 +61,25 @@ class CifarSpec:
 
     def __post_init__(self) -> None:
         check_choice("shortcut", self.shortcut, ("A", "B", "none"))
-        check_blocks(self)
         if not isinstance(self.n, int) or self.n < 1:
             raise ValueError(f"n, the blocks a stage, is a whole number of at least 1, not {self.n!r}")
         if not isinstance(self.width, int) or self.width < 1:
             raise ValueError(f"width, of the first convolution, is a whole number of at least 1, not {self.width!r}")
+        check_blocks(self, width=self.width)
 
 
-def check_blocks(spec: Spec | CifarSpec) -> None:
-    """Raise ValueError for blocks that cannot be."""
+def check_blocks(spec: Spec | CifarSpec, *, width: int) -> None:
+    """Raise ValueError for blocks that cannot be; conv2_x has `width` filters."""
     check_choice("block", spec.block, ("basic", "bottleneck"))
     check_choice("stride_in", spec.stride_in, ("first", "3x3"))
     check_choice("squeeze", spec.squeeze, tuple(SQUEEZES))
     check_choice("gate", spec.gate, tuple(GATES))
-    check_residual(shortcut=spec.shortcut, survival=spec.survival, reduction=spec.reduction)
+    check_survival(spec.survival, shortcut=spec.shortcut)
+    check_reduction(spec.reduction, channels=width * EXPANSION[spec.block])
     if min(spec.cardinality, spec.base_width) < 1:
         raise ValueError("cardinality and base_width are whole numbers of at least 1")
+    if width * spec.base_width < 64:
+        raise ValueError(f"base_width {spec.base_width} is for a width of 64: of {width} it leaves a group no channel")
     if spec.block == "basic" and (spec.cardinality, spec.base_width) != (1, 64):
         raise ValueError("a basic block has neither cardinality nor base_width: these are a bottleneck's")
 
@@ -175,9 +180,6 @@ def gating(channels: int, spec: Spec | CifarSpec) -> SqueezeExcitation | None:
     if spec.reduction is None:
         return None
     return SqueezeExcitation(channels, spec.reduction, squeeze=spec.squeeze, gate=spec.gate)
-
-
-EXPANSION = {"basic": 1, "bottleneck": 4}  # Table 1: a bottleneck's last convolution has four times the filters
 
 
 def stage(
@@ -309,7 +311,7 @@ LATER = {
     "resnet101_v1_5": Spec("bottleneck", (3, 4, 23, 3), stride_in="3x3"),
     "resnet152_v1_5": Spec("bottleneck", (3, 8, 36, 3), stride_in="3x3"),
 }  # fmt: skip
-LECTURES = {"resnet18_d2l": Spec("basic", (2, 2, 2, 2), conv_bias=True)}  # Zhang et al. 2021, Sec. 8.6
+LECTURES = {"resnet18_d2l": Spec("basic", (2, 2, 2, 2), conv_bias=True)}
 
 STRIDE = "a stage halves its maps in the 3×3 convolution of its first block; Table 1's networks, in the 1×1 before it"
 BIASES = "Dive into Deep Learning, Sec. 8.6: the convolutions have biases, and the projections no normalisation"
@@ -363,8 +365,8 @@ register(
     ResNet,
     LECTURES,
     family="ResNet",
-    paper="he2015",
-    table="Table 1",
+    paper="zhang2021",
+    table="chapter ResNet",
     input_size=(1, 96, 96),
     num_classes=10,
     deviations=(BIASES,),

@@ -6,9 +6,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from convatlas.layers.gating import SqueezeExcitation
+from convatlas.layers.depth import StochasticDepth
+from convatlas.layers.gating import SqueezeExcitation, check_reduction
 from convatlas.layers.init import he_
-from convatlas.layers.residual import check_residual, conv1x1, conv3x3, junction, projection
+from convatlas.layers.residual import check_survival, conv1x1, conv3x3, depths, junction, projection
 from convatlas.network import Network
 from convatlas.registry import derive, register
 
@@ -19,14 +20,20 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "seresnet152":         ("resnet152",        {"reduction": 16}),
     "seresnext50_32x4d":   ("resnext50_32x4d",  {"reduction": 16}),
     "seresnext101_32x4d":  ("resnext101_32x4d", {"reduction": 16}),
-    # timm's
+}  # fmt: skip
+
+TIMM: dict[str, tuple[str, dict[str, Any]]] = {
     "seresnext101_32x8d":  ("resnext101_32x8d", {"reduction": 16}),
-    "seresnet18":          ("resnet18",         {"reduction": 16}),
-    "seresnet34":          ("resnet34",         {"reduction": 16}),
     "seresnet50_v1_5":     ("resnet50_v1_5",    {"reduction": 16}),
     "seresnet101_v1_5":    ("resnet101_v1_5",   {"reduction": 16}),
     "seresnet152_v1_5":    ("resnet152_v1_5",   {"reduction": 16}),
-    # the authors' released networks, under timm's names
+    # its "seresnet18" and "seresnet34" are other networks, with 8 units where C / 16 is 4
+    "legacy_seresnet18":   ("resnet18",         {"reduction": 16, "stem": "7x7_ceil"}),
+    "legacy_seresnet34":   ("resnet34",         {"reduction": 16, "stem": "7x7_ceil"}),
+}  # fmt: skip
+
+RELEASED: dict[str, tuple[str, dict[str, Any]]] = {
+    # by the authors, under timm's names
     "legacy_seresnet50":         ("resnet50",         {"reduction": 16, "stem": "7x7_ceil"}),
     "legacy_seresnet101":        ("resnet101",        {"reduction": 16, "stem": "7x7_ceil"}),
     "legacy_seresnet152":        ("resnet152",        {"reduction": 16, "stem": "7x7_ceil"}),
@@ -49,15 +56,16 @@ PUBLISHED = {name: row | {"data": "ImageNet, 1-crop"} for name, row in TABLE_2.i
 POOLING = "the first pooling has its border on the far sides alone, as Caffe lays it, and not on every side"
 OTHER_BASE = "the paper's tables do not have this base"
 
+derive(VARIANTS, family="SENet", paper="hu2018", table="Table 2", published=PUBLISHED)
 derive(
-    VARIANTS,
+    TIMM,
     family="SENet",
     paper="hu2018",
     table="Table 2",
-    published=PUBLISHED,
-    deviations=dict.fromkeys((name for name in VARIANTS if name.startswith("legacy")), (POOLING,))
-    | dict.fromkeys(("seresnet18", "seresnet34", "seresnext101_32x8d"), (OTHER_BASE,)),
+    deviations=dict.fromkeys(TIMM, (OTHER_BASE,))
+    | dict.fromkeys(("legacy_seresnet18", "legacy_seresnet34"), (OTHER_BASE, POOLING)),
 )
+derive(RELEASED, family="SENet", paper="hu2018", table="Table 2", deviations=(POOLING,))
 
 
 @dataclass(frozen=True)
@@ -69,13 +77,18 @@ class SENetSpec:
     base_width: int = 4  # channels of a group in conv2_x
     reduction: int = 16
     dropout: float = 0.2  # before the classifier
+    survival: float | None = None  # Huang et al. 2016: of the last block, by the linear rule
 
     def __post_init__(self) -> None:
-        check_residual(shortcut="B", survival=None, reduction=self.reduction)
+        check_survival(self.survival, shortcut="B")
+        check_reduction(self.reduction, channels=256)
         if len(self.layers) != 4 or min(self.layers) < 1:
             raise ValueError(f"layers are the blocks of four stages, at least 1 each, and not {self.layers!r}")
-        if min(self.cardinality, self.base_width) < 1 or self.cardinality * self.base_width % 2:
-            raise ValueError("cardinality · base_width is an even number of at least 2: the first 1×1 has half of it")
+        if self.cardinality < 1 or self.base_width < 2 or self.base_width % 2:
+            raise ValueError(
+                "cardinality is a whole number of at least 1, and base_width an even one, as the first 1×1 has half of "
+                f"it a group; and not {self.cardinality} and {self.base_width}"
+            )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is a share of at least 0 and below 1, and not {self.dropout!r}")
 
@@ -83,7 +96,16 @@ class SENetSpec:
 class SEBottleneck(nn.Module):
     """`(N, C, H, W) -> (N, K, H/stride, W/stride)`: ResNeXt's, with half the filters in the first 1×1."""
 
-    def __init__(self, in_channels: int, out_channels: int, width: int, *, stride: int, spec: SENetSpec) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        width: int,
+        *,
+        stride: int,
+        spec: SENetSpec,
+        depth: StochasticDepth | None = None,
+    ) -> None:
         super().__init__()
         self.conv1 = conv1x1(in_channels, width // 2)  # "halved to reduce the computational cost"
         self.bn1 = nn.BatchNorm2d(width // 2)
@@ -94,6 +116,7 @@ class SEBottleneck(nn.Module):
         self.conv3 = conv1x1(width, out_channels)
         self.bn3 = nn.BatchNorm2d(out_channels)
         self.se = SqueezeExcitation(out_channels, spec.reduction)
+        self.depth = depth
         self.shortcut: nn.Module
         if in_channels == out_channels:
             self.shortcut = nn.Identity()
@@ -112,7 +135,7 @@ class SEBottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`relu(F(x) + x)`."""
-        return self.relu3(junction(self.shortcut(x), self.branch, x))  # type: ignore[no-any-return]
+        return self.relu3(junction(self.shortcut(x), self.branch, x, self.depth))  # type: ignore[no-any-return]
 
 
 class SENet(Network):
@@ -140,13 +163,15 @@ class SENet(Network):
             )
         )
         self.pool1 = nn.MaxPool2d(kernel_size=3, stride=2, ceil_mode=True)
-        in_channels = 128
+        in_channels, depth = 128, depths(sum(spec.layers), spec.survival)
         for i, blocks in enumerate(spec.layers):
             out_channels, width = 256 * 2**i, spec.cardinality * spec.base_width * 2**i
             stage = nn.Sequential()
             for block in range(blocks):
                 stride = 2 if block == 0 and i > 0 else 1
-                stage.append(SEBottleneck(in_channels, out_channels, width, stride=stride, spec=spec))
+                stage.append(
+                    SEBottleneck(in_channels, out_channels, width, stride=stride, spec=spec, depth=next(depth))
+                )
                 in_channels = out_channels
             self.add_module(f"conv{i + 2}_x", stage)
         self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(spec.dropout))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from convatlas.layers.gating import SqueezeExcitation
+from convatlas.layers.gating import SqueezeExcitation, check_reduction
 from convatlas.layers.init import he_
 from convatlas.layers.parts import part
 from convatlas.layers.shuffle import ChannelShuffle
@@ -25,7 +25,7 @@ class ShuffleNetSpec:
     conv1: int = 24  # channels of Conv1; scaled by what the printed complexity shows
     repeats: tuple[int, int, int] = (4, 8, 4)  # units of Stages 2 to 4; (2, 4, 2) is Table 5's "shallow"
     shuffle: bool = True  # Table 3 goes without
-    se: bool = False  # Table 5, "with SE": on the branch of each unit, r = 16; the paper leaves both open
+    reduction: int | None = None  # Table 5, "with SE": on the branch of each unit; where, the paper leaves open
 
     def __post_init__(self) -> None:
         if self.groups not in TABLE_1:
@@ -43,6 +43,7 @@ class ShuffleNetSpec:
                 f"Stage 2 adds {channels - self.conv1:g} channels to the {self.conv1} of conv1, "
                 f"which do not divide into {self.groups} groups"
             )
+        check_reduction(self.reduction, channels=int(channels) - self.conv1)
 
     @property
     def channels(self) -> tuple[int, int, int]:
@@ -75,7 +76,7 @@ class Unit(nn.Module):
         self.norm2 = nn.BatchNorm2d(between)
         self.conv3 = nn.Conv2d(between, branch, kernel_size=1, groups=spec.groups, bias=False)
         self.norm3 = nn.BatchNorm2d(branch)
-        self.se = SqueezeExcitation(branch) if spec.se else nn.Identity()
+        self.se = nn.Identity() if spec.reduction is None else SqueezeExcitation(branch, spec.reduction)
         self.pool = nn.AvgPool2d(kernel_size=3, stride=2, padding=1) if stride == 2 else None
         self.relu2 = nn.ReLU()
 
@@ -139,7 +140,7 @@ VARIANTS = {
     "shufflenet_v1_x0_25_g8": ShuffleNetSpec(0.25, groups=8, conv1=8),
     "shufflenet_v1_x1_5_g3": ShuffleNetSpec(1.5, groups=3),  # 36 would cost 300M
     "shufflenet_v1_x2_0_g3": ShuffleNetSpec(2.0, groups=3, conv1=48),
-    "shufflenet_v1_x2_0_g3_se": ShuffleNetSpec(2.0, groups=3, conv1=48, se=True),
+    "shufflenet_v1_x2_0_g3_se": ShuffleNetSpec(2.0, groups=3, conv1=48, reduction=16),  # r is not printed
 }  # fmt: skip
 
 PUBLISHED: dict[str, dict[str, str | float]] = {

@@ -26,6 +26,8 @@ class ShuffleNetV2Spec:
             raise ValueError(f"channels has an even number, to split in two, for each of 3 stages, not {self.channels}")
         if len(self.repeats) != 3 or min(self.repeats) < 1:
             raise ValueError(f"repeats has a whole number of at least 1 for each of 3 stages, not {self.repeats}")
+        if self.conv5 < 1:
+            raise ValueError(f"conv5, the channels of it, is a whole number of at least 1, and not {self.conv5}")
 
 
 class Unit(nn.Module):

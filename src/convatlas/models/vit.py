@@ -164,24 +164,24 @@ class ViT(Network):
 
 
 VARIANTS = {
-    # Table 1              layers   D         MLP       heads
-    "vit_s_16":    ViTSpec(12, dim=384, mlp=1536, heads=6,  patch=16),
-    "vit_b_16":    ViTSpec(12, dim=768, mlp=3072, heads=12, patch=16),
-    "vit_cifar":   ViTSpec(6,  dim=192, mlp=768,  heads=3,  patch=4, image=32),
+    # Table 1                         layers   D         MLP       heads
+    "vit_small_patch16_224": (ViTSpec(12, dim=384, mlp=1536, heads=6,  patch=16), 1000),
+    "vit_b_16":              (ViTSpec(12, dim=768, mlp=3072, heads=12, patch=16), 1000),
+    "vit_cifar":             (ViTSpec(6,  dim=192, mlp=768,  heads=3,  patch=4, image=32), 10),
 }  # fmt: skip
 
-for name, size, classes in (("vit_s_16", 224, 1000), ("vit_b_16", 224, 1000), ("vit_cifar", 32, 10)):
+for name, (spec, classes) in VARIANTS.items():
     register(
         ViT,
-        {name: VARIANTS[name]},
+        {name: spec},
         family="ViT",
         paper="dosovitskiy2021",
         table="Table 1",
-        input_size=(3, size, size),
+        input_size=(3, spec.image, spec.image),
         num_classes=classes,
         published={"vit_b_16": {"params": "86M"}},
         deviations={
-            "vit_s_16": ("the size Small is not in the paper; it is that of DeiT and of the libraries",),
+            "vit_small_patch16_224": ("timm's: the size Small is not in the paper, but DeiT's",),
             "vit_cifar": ("a small size for 32×32 images, which is not in the paper",),
         },
     )

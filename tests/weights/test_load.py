@@ -1,11 +1,14 @@
 """Weights from elsewhere: fitted by name, refused by name, and never executed."""
 
+import json
 import pickle
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pytest
 import torch
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from safetensors.torch import save_file
 
 from convatlas import create_model, load_weights
@@ -133,22 +136,33 @@ def test_a_new_head_is_drawn_where_the_classes_are_others_and_said(
     assert not caplog.text
 
 
-@pytest.mark.parametrize("channels", [1, 2, 3, 4, 6])
+@pytest.mark.parametrize("channels", [1, 3, 6])
 def test_a_first_layer_for_other_channels_answers_as_before_to_images_whose_channels_are_alike(
     state: dict[str, torch.Tensor], channels: int
 ) -> None:
-    network = create_model("resnet20", in_channels=channels)
-    load_weights(network, state, adapt_input=True).eval()
-    assert network.state_dict()["conv1.conv.weight"].shape == (16, channels, 3, 3)
-    if channels in (1, 3, 6):
-        grey = torch.rand(2, 1, 32, 32)
-        before = load_weights(create_model("resnet20"), state).eval()
-        torch.testing.assert_close(network(grey.expand(-1, channels, -1, -1)), before(grey.expand(-1, 3, -1, -1)))
+    network = load_weights(create_model("resnet20", in_channels=channels), state, adapt_input=True).eval()
+    before = load_weights(create_model("resnet20"), state).eval()
+    grey = torch.rand(2, 1, 32, 32)
+    torch.testing.assert_close(network(grey.expand(-1, channels, -1, -1)), before(grey.expand(-1, 3, -1, -1)))
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_where_channels_come_to_no_whole_turns_each_is_seen_by_the_kernels_of_its_turn_at_the_same_scale(
+    state: dict[str, torch.Tensor], channels: int
+) -> None:
+    network = load_weights(create_model("resnet20", in_channels=channels), state, adapt_input=True)
+    red, green, blue = state["conv1.conv.weight"].unbind(1)
+    turns = {2: (red * 3 / 2, green * 3 / 2), 4: (red * 3 / 4, green * 3 / 4, blue * 3 / 4, red * 3 / 4)}
+    torch.testing.assert_close(network.state_dict()["conv1.conv.weight"], torch.stack(turns[channels], dim=1))
 
 
 def test_weights_of_another_network_are_refused_with_its_name(state: dict[str, torch.Tensor]) -> None:
-    with pytest.raises(InputError, match=r"do not fit resnet32: missing: .*; they look like those of resnet20$"):
+    with pytest.raises(InputError, match=r"do not fit resnet32: they look like those of resnet20$"):
         load_weights(create_model("resnet32"), state)
+    with pytest.raises(
+        InputError, match=r"do not fit resnet20: they .* of resnet20, with n=3 and not 5, .*='A' and not 'B'$"
+    ):
+        load_weights(create_model("resnet20", n=5, shortcut="B"), state)
 
 
 def test_weights_that_cannot_be_downloaded_say_what_was_sought_and_where_to_put_it(
@@ -165,3 +179,86 @@ def test_weights_that_cannot_be_downloaded_say_what_was_sought_and_where_to_put_
         load_weights(create_model("resnet20"), "torchvision/resnet18")
     with pytest.raises(InputError, match="torchvision has no weights 'resnet19'; the nearest: resnet1"):
         load_weights(create_model("resnet20"), "torchvision/resnet19")
+
+
+class Hub:
+    """The Hub as far as `hf_hub_download` tells: which files a repository holds."""
+
+    def __init__(self, *files: Path) -> None:
+        self.files = {file.name: file for file in files}
+        self.asked: list[tuple[str, str]] = []
+
+    def hf_hub_download(self, name: str, file: str, *, local_files_only: bool) -> str:
+        assert not local_files_only
+        self.asked.append((name, file))
+        if file not in self.files:
+            raise EntryNotFoundError(f"404: {name} has no {file}")
+        return str(self.files[file])
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "pytorch_model.bin"])
+def test_a_repository_of_the_hub_may_have_a_dot_in_its_name_and_either_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: dict[str, torch.Tensor], file: str
+) -> None:
+    if file.endswith(".bin"):
+        torch.save(state, tmp_path / file)
+    else:
+        save_file(state, tmp_path / file)
+    hub = Hub(tmp_path / file)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", hub.hf_hub_download)
+    assert same(create_model("resnet20", weights="timm/resnet20.a1_in1k"), state)
+    assert hub.asked[-1] == ("timm/resnet20.a1_in1k", file)
+
+
+def test_timms_repositories_are_read_under_timms_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared_peers: Path
+) -> None:
+    keys = json.loads((shared_peers / "timm" / "resnet18.json").read_text(encoding="utf-8"))["state"]
+    theirs = {key: torch.full(shape, i) for i, (key, shape) in enumerate(keys)}
+    save_file(theirs, tmp_path / "model.safetensors")
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", Hub(tmp_path / "model.safetensors").hf_hub_download)
+    ours = create_model("resnet18", weights="timm/resnet18.a1_in1k").state_dict()
+    assert torch.equal(ours["conv3_x.0.shortcut.conv.weight"], theirs["layer2.0.downsample.0.weight"].float())
+
+
+def test_a_repository_that_cannot_be_had_says_what_was_sought_and_where_to_put_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(
+        InputError,
+        match=r"^timm/resnet50\.a1_in1k is no path here, and its model\.safetensors or pytorch_model\.bin cannot be "
+        r"had from the Hub \(.*\); name a file that you have, or put the Hub's cache of it into "
+        r".*models--timm--resnet50\.a1_in1k$",
+    ):
+        create_model("resnet18", weights="timm/resnet50.a1_in1k")
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", Hub().hf_hub_download)
+    with pytest.raises(
+        InputError, match=r"model\.safetensors or pytorch_model\.bin cannot be had .* has no pytorch_mod"
+    ):
+        create_model("resnet18", weights="timm/resnet50")
+
+
+def test_a_hub_that_cannot_be_reached_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[bool] = []
+
+    def unreachable(*_: str, local_files_only: bool) -> str:
+        waited.append(not local_files_only)
+        raise LocalEntryNotFoundError("the Hub is unreachable. Is there a network?")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", unreachable)
+    with pytest.raises(InputError, match=r"cannot be had from the Hub \(the Hub is unreachable\); name a file"):
+        create_model("resnet18", weights="timm/resnet18.a1_in1k")
+    assert waited == [True, False]
+
+
+@pytest.mark.parametrize(
+    "name", ["weights/best.pth", "weights/best.safetensors", "weights/model.ckpt", "a/b/c", "best"]
+)
+def test_what_ends_like_a_file_or_is_no_name_of_the_hub_is_not_sought_there(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    hub = Hub()
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", hub.hf_hub_download)
+    with pytest.raises(InputError, match=f"there is no file {name}"):
+        create_model("resnet20", weights=name)
+    assert not hub.asked

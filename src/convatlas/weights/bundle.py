@@ -63,7 +63,10 @@ class Bundle:
 
 
 def load_trained(source: str | os.PathLike[str]) -> tuple[Bundle, Network]:
-    """A trained network in evaluation mode and its bundle, from a run's folder or a name on the Hub."""
+    """A trained network in evaluation mode and its bundle, from a run's folder or a name on the Hub.
+
+    Raises InputError where there is none, or where its parts do not fit each other.
+    """
     bundle = Bundle.read(source)
     network = load_weights(bundle.build(), locate(source, "model.safetensors"))
     return bundle, network.eval()

@@ -12,12 +12,15 @@ import torch
 from torch import Tensor
 
 from convatlas.errors import InputError
-from convatlas.models import list_models
 from convatlas.network import Network
-from convatlas.weights.names import TORCHVISION, looks_like, to_ours
+from convatlas.weights.layouts import TORCHVISION
+from convatlas.weights.names import looks_like, mould, to_ours
 from convatlas.wording import nearest, shown
 
 Source = str | os.PathLike[str] | Mapping[str, Tensor]
+
+ENDINGS = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".pkl", ".tar", ".th", ".t7", ".h5", ".npz", ".onnx")
+"""How files of weights end; other dots may be in a name on the Hub, such as timm/resnet50.a1_in1k."""
 
 LOG = logging.getLogger(__name__)
 
@@ -33,25 +36,38 @@ def load_weights(network: Network, source: Source, *, new_head: bool = False, ad
     `source` is a safetensors file, a `torch.save` file of a state dict (read with `weights_only`, so that
     nothing in it is executed), a run's folder, a name on the Hugging Face Hub, `torchvision/NAME`, or a mapping.
     Wrappers such as `module.` are stripped, and names of other libraries are mapped to ours. Auxiliary classifiers
-    that the network does without are left out.
+    that the network does without are left out, which is said on the log.
 
     With `new_head` a classifier for another number of classes stays as it was drawn; with `adapt_input` a first
     layer for another number of channels is adapted (`to_channels`). Either is said on the log, where it happens.
 
-    Raises InputError, and leaves the network as it was, where a key is missing, unexpected or of another
-    shape; the message names them, and the network that the weights look like. Counters of batches, which old files
+    Raises InputError, and leaves the network as it was, where the weights are of another network or another form of
+    it, which is named, or where a key is missing, unexpected or of another shape. Counters of batches, which old files
     lack, may be missing.
     """
     label = "the given mapping" if isinstance(source, Mapping) else str(source)
-    state = to_ours(read_state(source), network)
+    given = read_state(source)
+    state = to_ours(given, network)
     ours = network.state_dict()
-    if network.auxiliary is None:
-        state = {key: value for key, value in state.items() if not key.startswith("auxiliary.")}
+    auxiliary = [key for key in state if key.startswith("auxiliary.")] if network.auxiliary is None else []
+    for key in auxiliary:
+        del state[key]
     if new_head:
         replace_head(network, state, ours)
     if adapt_input:
         adapt_first_layer(state, ours)
+    if faults := faults_of(state, ours):
+        like = None if mould(network).fits(state) else looks_like(given, near=network.name)
+        reason = faults if like is None else f"they look like those of {like}{like.differences(network)}"
+        raise InputError(f"the weights of {label} do not fit {network.name}: {reason}")
+    if auxiliary:
+        LOG.warning("left out, with the auxiliary classifiers: %s", shown(auxiliary, 3))
+    network.load_state_dict({k: state.get(k, v) for k, v in ours.items()})
+    return network
 
+
+def faults_of(state: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> str:
+    """Which keys are missing, unexpected or of another shape, three of them by name; empty where none is."""
     missing = [k for k in ours if k not in state and not k.endswith("num_batches_tracked")]
     unexpected = [k for k in state if k not in ours]
     shaped = [
@@ -59,17 +75,9 @@ def load_weights(network: Network, source: Source, *, new_head: bool = False, ad
         for k in ours
         if k in state and state[k].shape != ours[k].shape
     ]
-    faults = [
-        f"{what}: {shown(keys, 5)}"
-        for what, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", shaped))
-        if keys
-    ]
-    if faults:
-        like = looks_like(state, list_models(), near=network.name)
-        hint = f"; they look like those of {like}" if like not in (None, network.name) else ""
-        raise InputError(f"the weights of {label} do not fit {network.name}: {'; '.join(faults)}{hint}")
-    network.load_state_dict({k: state.get(k, v) for k, v in ours.items()})
-    return network
+    faults = {"missing": missing, "unexpected": unexpected, "of another shape": shaped}
+    kinds = {what: keys for what, keys in faults.items() if keys}
+    return "; ".join(f"{what}: {shown(keys, 3 // len(kinds))}" for what, keys in kinds.items())
 
 
 def replace_head(network: Network, state: dict[str, Tensor], ours: Mapping[str, Tensor]) -> None:
@@ -77,7 +85,7 @@ def replace_head(network: Network, state: dict[str, Tensor], ours: Mapping[str, 
     heads = (network.stages[-1] + ".", "auxiliary.")
     other = [k for k in ours if k.startswith(heads) and k in state and state[k].shape != ours[k].shape]
     if other:
-        LOG.warning("a new classifier for %d classes: %s", network.num_classes, shown(other, 5))
+        LOG.warning("a new classifier for %d classes: %s", network.num_classes, shown(other, 3))
         state.update({key: ours[key] for key in other})
 
 
@@ -111,7 +119,10 @@ def read_state(source: Source) -> dict[str, Tensor]:
 
 
 def find_file(source: str | os.PathLike[str]) -> Path:
-    """The file of weights that `source` means: itself, a run's model.safetensors, or the Hub's."""
+    """The file of weights that `source` means: itself, a run's model.safetensors, torchvision's or the Hub's.
+
+    Raises InputError where there is none, or where it cannot be had.
+    """
     path = Path(source).expanduser()
     if path.is_dir():
         path = path / "model.safetensors"
@@ -122,8 +133,8 @@ def find_file(source: str | os.PathLike[str]) -> Path:
     name = str(source)
     if name.startswith("torchvision/"):
         return download_torchvision(name.removeprefix("torchvision/"))
-    if is_hub_name(name) and not path.suffix:
-        return download(name, "model.safetensors")
+    if is_hub_name(name) and path.suffix not in ENDINGS:
+        return download(name, "model.safetensors", "pytorch_model.bin")
     raise InputError(f"there is no file {source}; name a file of weights, a run's folder or org/name on the Hub")
 
 
@@ -132,16 +143,31 @@ def is_hub_name(name: str) -> bool:
     return name.count("/") == 1 and not name.startswith((".", "/", "~")) and not Path(name).parent.is_dir()
 
 
-def download(name: str, file: str) -> Path:
-    """The Hub's file, from the cache where it is there. Raises InputError where it cannot be had."""
-    import huggingface_hub
-    from huggingface_hub.errors import HfHubHTTPError
+def download(name: str, *files: str) -> Path:
+    """The first of the files that the Hub's repository holds, from the cache where it is there.
 
-    try:
-        return Path(huggingface_hub.hf_hub_download(name, file))
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{name} is neither a path here nor could its {file} be had from the Hub: {reason}") from error
+    Raises InputError where none can be had, with where a copy would be found.
+    """
+    import huggingface_hub
+    from huggingface_hub.constants import HF_HUB_CACHE
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
+
+    error: Exception | None = None
+    for file in files:
+        unreachable = isinstance(error, LocalEntryNotFoundError)  # and so not waited for again
+        try:
+            return Path(huggingface_hub.hf_hub_download(name, file, local_files_only=unreachable))
+        except EntryNotFoundError as absent:
+            error = error if unreachable else absent  # and the next file may be there
+        except (HfHubHTTPError, OSError, ValueError) as failure:
+            error = failure
+            break
+    folder = Path(HF_HUB_CACHE) / f"models--{name.replace('/', '--')}"
+    reason = " ".join(str(error).split()).partition(". ")[0][:200]
+    raise InputError(
+        f"{name} is no path here, and its {' or '.join(files)} cannot be had from the Hub ({reason}); "
+        f"name a file that you have, or put the Hub's cache of it into {folder}"
+    ) from error
 
 
 def download_torchvision(name: str) -> Path:
@@ -164,7 +190,7 @@ def download_torchvision(name: str) -> Path:
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file."""
+    """The tensors of a safetensors file. Raises InputError where it is none."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -175,7 +201,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def read_torch(path: Path) -> Any:
-    """What `torch.save` wrote, if it is made of tensors and plain values alone."""
+    """What `torch.save` wrote. Raises InputError unless it is made of tensors and plain values alone."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of old pickle protocols, which are read all the same
@@ -191,7 +217,10 @@ def read_torch(path: Path) -> Any:
 
 
 def unwrapped(state: Any, label: str) -> dict[str, Tensor]:
-    """The state dict inside of training scripts' dictionaries, without the prefixes of wrapping modules."""
+    """The state dict inside of training scripts' dictionaries, without the prefixes of wrapping modules.
+
+    Raises InputError where there is none; `label` says of what.
+    """
     while isinstance(state, Mapping):
         inner = next((state[key] for key in WRAPPERS if isinstance(state.get(key), Mapping)), None)
         if inner is None:

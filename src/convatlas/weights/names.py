@@ -1,343 +1,153 @@
-"""Whose names are mapped to ours: the one place where another layout of keys is known.
+"""From others' names to ours, and which network some weights are of.
 
-A layout is a list of substitutions on a key. It is recognised by a key that only it has.
+The shapes of weights do not tell all: a stride, a pooling or an activation has none. So a layout of keys belongs to
+networks of one form, and what is under its names is refused by those of another, though the shapes would fit.
 """
 
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Mapping
 from difflib import SequenceMatcher
-from fnmatch import fnmatchcase
 from functools import cache
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from convatlas.errors import InputError
-from convatlas.models import build, list_models
+from convatlas.explain.counts import counts_of
+from convatlas.models import build, list_models, model_card
 from convatlas.network import Network
+from convatlas.weights.layouts import LAYOUTS, Layout
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
-    """Another library's names for networks of ours."""
-
-    source: str
-    """Whose names they are, in words."""
-    models: tuple[str, ...]
-    """Patterns of our names, of the forms that these weights belong to."""
-    mark: str
-    """A key that only this layout has."""
-    rules: tuple[tuple[str, str], ...]
-    """(pattern, replacement), in order: the first that matches renames a key; where nothing is left, drops it."""
-
-    def renamed(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The state under our names; keys that no rule knows keep theirs."""
-        return {ours: value for key, value in state.items() if (ours := self.rename(key))}
-
-    def names(self, model: str) -> bool:
-        """Whether these are names for the network that we call `model`."""
-        return any(fnmatchcase(model, pattern) for pattern in self.models)
-
-    def rename(self, key: str) -> str:
-        """Our name for `key`."""
-        for pattern, replacement in self.rules:
-            renamed, count = re.subn(pattern, replacement, key)
-            if count:
-                return renamed
-        return key
-
-
-# torchvision's and timm's stages, "layer1" to "layer4", and their blocks; timm's gates, `se` and the older `se_module`
-RESIDUAL_STAGES = tuple(
-    rule
-    for theirs, ours in (("layer1", "conv2_x"), ("layer2", "conv3_x"), ("layer3", "conv4_x"), ("layer4", "conv5_x"))
-    for rule in (
-        (rf"^{theirs}\.(\d+)\.downsample\.0\.", rf"{ours}.\1.shortcut.conv."),
-        (rf"^{theirs}\.(\d+)\.downsample\.1\.", rf"{ours}.\1.shortcut.bn."),
-        (rf"^{theirs}\.(\d+)\.se(?:_module)?\.fc1\.", rf"{ours}.\1.se.reduce."),
-        (rf"^{theirs}\.(\d+)\.se(?:_module)?\.fc2\.", rf"{ours}.\1.se.expand."),
-        (rf"^{theirs}\.", f"{ours}."),
-    )
+FORM = (
+    # what the shapes of the weights do not tell
+    *("stride_in", "stem", "shortcut", "squeeze", "gate", "order", "on_shortcut", "on_branch"),
+    *("norm", "pool", "activation", "padding", "heads", "shuffle", "survival"),
+    # and what it goes with in the papers' tables: ResNeXt's stride, a ViT's heads
+    *("block", "cardinality", "dim"),
 )
+"""The fields of specs that tell apart networks which could take each other's weights."""
 
 
-def vgg(name: str, convolutions: tuple[int, ...], *, norm: bool = False) -> Layout:
-    """torchvision's names for a VGG with so many convolutions a block, which it numbers through; and timm's."""
-    rules, index = [], 0
-    for block, count in enumerate(convolutions, start=1):
-        for layer in range(1, count + 1):
-            ours = f"conv{block}.conv{block}_{layer}"
-            rules.append((rf"^features\.{index}\.", f"{ours}.conv."))
-            if norm:
-                rules.append((rf"^features\.{index + 1}\.", f"{ours}.bn."))
-            index += 3 if norm else 2
-        index += 1  # the pooling
-    rules += [
-        (r"^(classifier\.0|pre_logits\.fc1)\.", "fc6.dense."),
-        (r"^(classifier\.3|pre_logits\.fc2)\.", "fc7.dense."),
-        (r"^(classifier\.6|head\.fc)\.", "fc8."),
-    ]
-    return Layout(source="torchvision's and timm's VGG", models=(name,), mark="features.0.weight", rules=tuple(rules))
+def form(spec: Any) -> dict[str, Any]:
+    """What of a spec has to be alike for weights under others' names."""
+    fields = {name: getattr(spec, name) for name in FORM if hasattr(spec, name)}
+    if fields.get("block") == "basic":
+        del fields["stride_in"]  # there is but one convolution that could have it
+    return fields
 
 
-LAYOUTS = (
-    # AlexNet and VGG
-    Layout(
-        source="torchvision's AlexNet",
-        models=("alexnet_owt",),
-        mark="features.0.weight",
-        rules=(
-            (r"^features\.0\.", "conv1.conv."),
-            (r"^features\.3\.", "conv2.conv."),
-            (r"^features\.6\.", "conv3.conv."),
-            (r"^features\.8\.", "conv4.conv."),
-            (r"^features\.10\.", "conv5.conv."),
-            (r"^classifier\.1\.", "fc6.dense."),
-            (r"^classifier\.4\.", "fc7.dense."),
-            (r"^classifier\.6\.", "fc8."),
-        ),
-    ),
-    vgg("vgg11", (1, 1, 2, 2, 2)),
-    vgg("vgg13", (2, 2, 2, 2, 2)),
-    vgg("vgg16", (2, 2, 3, 3, 3)),
-    vgg("vgg19", (2, 2, 4, 4, 4)),
-    vgg("vgg11_bn", (1, 1, 2, 2, 2), norm=True),
-    vgg("vgg13_bn", (2, 2, 2, 2, 2), norm=True),
-    vgg("vgg16_bn", (2, 2, 3, 3, 3), norm=True),
-    vgg("vgg19_bn", (2, 2, 4, 4, 4), norm=True),
-    # GoogLeNet
-    Layout(
-        source="torchvision's GoogLeNet",
-        models=("googlenet_tv",),
-        mark="inception3a.branch1.conv.weight",
-        rules=(
-            (r"^conv2\.", "conv2.reduce_3x3."),
-            (r"^conv3\.", "conv2.conv_3x3."),
-            (r"^inception(\w+)\.branch1\.", r"inception_\1.conv_1x1."),
-            (r"^inception(\w+)\.branch2\.0\.", r"inception_\1.reduce_3x3."),
-            (r"^inception(\w+)\.branch2\.1\.", r"inception_\1.conv_3x3."),
-            (r"^inception(\w+)\.branch3\.0\.", r"inception_\1.reduce_5x5."),
-            (r"^inception(\w+)\.branch3\.1\.", r"inception_\1.conv_5x5."),
-            (r"^inception(\w+)\.branch4\.1\.", r"inception_\1.pool_proj."),
-            (r"^aux1\.", "auxiliary.inception_4a."),
-            (r"^aux2\.", "auxiliary.inception_4d."),
-            (r"^fc\.", "linear."),
-        ),
-    ),
-    # github.com/akamaster/pytorch_resnet_cifar10, and the many that follow its names
-    Layout(
-        source="the well-known CIFAR ResNets",
-        models=("resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "resnet1202"),
-        mark="linear.weight",
-        rules=(
-            (r"^conv1\.", "conv1.conv."),
-            (r"^bn1\.", "conv1.bn."),
-            (r"^layer1\.", "conv2_x."),
-            (r"^layer2\.(\d+)\.shortcut\.0\.", r"conv3_x.\1.shortcut.conv."),  # option B
-            (r"^layer2\.(\d+)\.shortcut\.1\.", r"conv3_x.\1.shortcut.bn."),
-            (r"^layer2\.", "conv3_x."),
-            (r"^layer3\.(\d+)\.shortcut\.0\.", r"conv4_x.\1.shortcut.conv."),
-            (r"^layer3\.(\d+)\.shortcut\.1\.", r"conv4_x.\1.shortcut.bn."),
-            (r"^layer3\.", "conv4_x."),
-            (r"^linear\.", "fc."),
-        ),
-    ),
-    # ResNet, ResNeXt, WideResNet, SENet, PreActResNet
-    Layout(
-        source="torchvision's and timm's ResNets",
-        models=(
-            "resnet18",
-            "resnet34",
-            "resnet*_v1_5",
-            "wide_resnet*",
-            "resnext50_*",
-            "resnext101_*",
-            "seresnet*_v1_5",
-            "seresnext*",
-        ),
-        mark="layer1.0.conv1.weight",
-        rules=((r"^conv1\.", "conv1.conv."), (r"^bn1\.", "conv1.bn."), *RESIDUAL_STAGES),
-    ),
-    Layout(
-        source="timm's older SENets, which are the authors'",
-        models=("legacy_se*",),
-        mark="layer1.0.se_module.fc1.weight",
-        rules=(
-            (r"^layer0\.conv1\.", "conv1.conv."),
-            (r"^layer0\.bn1\.", "conv1.bn."),
-            (r"^last_linear\.", "fc."),
-            *RESIDUAL_STAGES,
-        ),
-    ),
-    Layout(
-        source="timm's older SENets, which are the authors'",
-        models=("senet154",),
-        mark="layer1.0.se_module.fc1.weight",
-        rules=((r"^layer0\.", "conv1."), (r"^last_linear\.", "fc."), *RESIDUAL_STAGES),
-    ),
-    Layout(
-        source="timm's pre-activated ResNets",
-        models=("resnetv2_50",),
-        mark="stages.0.blocks.0.norm1.weight",
-        rules=(
-            (r"^stem\.conv\.", "conv1.conv."),
-            *(
-                rule
-                for theirs, ours in enumerate(("conv2_x", "conv3_x", "conv4_x", "conv5_x"))
-                for rule in (
-                    (rf"^stages\.{theirs}\.blocks\.(\d+)\.downsample\.", rf"{ours}.\1.shortcut."),
-                    (rf"^stages\.{theirs}\.blocks\.(\d+)\.norm1\.", rf"{ours}.\1.before.bn."),
-                    (rf"^stages\.{theirs}\.blocks\.(\d+)\.norm2\.", rf"{ours}.\1.residual.bn1."),
-                    (rf"^stages\.{theirs}\.blocks\.(\d+)\.norm3\.", rf"{ours}.\1.residual.bn2."),
-                    (rf"^stages\.{theirs}\.blocks\.(\d+)\.", rf"{ours}.\1.residual."),
-                )
-            ),
-            (r"^norm\.", "activation.bn."),
-            (r"^head\.fc\.", "fc."),
-        ),
-    ),
-    # DenseNet: torchvision's, which are timm's too; older files have a dot in `norm.1`
-    Layout(
-        source="torchvision and timm",
-        models=("densenet[12]*",),
-        mark="features.conv0.weight",
-        rules=(
-            (r"^features\.(conv|norm)0\.", r"conv1.\1."),
-            (r"^features\.denseblock(\d+)\.denselayer(\d+)\.(norm|conv)\.?(\d)\.", r"dense_block\1.layer\2.\3\4."),
-            (r"^features\.(transition\d+)\.", r"\1."),
-            (r"^features\.norm5\.", "norm.norm."),
-            (r"^classifier\.", "fc."),
-        ),
-    ),
-    # ShuffleNet V2
-    Layout(
-        source="torchvision",
-        models=("shufflenet_v2_*",),
-        mark="stage2.0.branch2.0.weight",
-        rules=(
-            (r"^(conv[15])\.0\.", r"\1.conv."),
-            (r"^(conv[15])\.1\.", r"\1.norm."),
-            (r"\.branch1\.0\.", ".left.conv1."),
-            (r"\.branch1\.1\.", ".left.norm1."),
-            (r"\.branch1\.2\.", ".left.conv2."),
-            (r"\.branch1\.3\.", ".left.norm2."),
-            (r"\.branch2\.0\.", ".right.conv1."),
-            (r"\.branch2\.1\.", ".right.norm1."),
-            (r"\.branch2\.3\.", ".right.conv2."),
-            (r"\.branch2\.4\.", ".right.norm2."),
-            (r"\.branch2\.5\.", ".right.conv3."),
-            (r"\.branch2\.6\.", ".right.norm3."),
-        ),
-    ),
-    # ViT
-    Layout(
-        source="torchvision",
-        models=("vit_*",),
-        mark="encoder.pos_embedding",
-        rules=(
-            (r"^class_token$", "tokens.class_token"),
-            (r"^encoder\.pos_embedding$", "tokens.position"),
-            (r"^conv_proj\.", "patch_embedding.proj."),
-            (r"^encoder\.layers\.encoder_layer_(\d+)\.ln_(\d)\.", r"encoder.\1.norm\2."),
-            (r"^encoder\.layers\.encoder_layer_(\d+)\.self_attention\.in_proj_", r"encoder.\1.attention.qkv."),
-            (r"^encoder\.layers\.encoder_layer_(\d+)\.self_attention\.out_proj\.", r"encoder.\1.attention.proj."),
-            (r"^encoder\.layers\.encoder_layer_(\d+)\.mlp\.(?:0|linear_1)\.", r"encoder.\1.mlp.fc1."),
-            (r"^encoder\.layers\.encoder_layer_(\d+)\.mlp\.(?:3|linear_2)\.", r"encoder.\1.mlp.fc2."),
-            (r"^encoder\.ln\.", "norm.norm."),
-            (r"^heads\.head\.", "head."),
-        ),
-    ),
-    Layout(
-        source="timm",
-        models=("vit_*",),
-        mark="patch_embed.proj.weight",
-        rules=(
-            (r"^cls_token$", "tokens.class_token"),
-            (r"^pos_embed$", "tokens.position"),
-            (r"^patch_embed\.", "patch_embedding."),
-            (r"^blocks\.(\d+)\.attn\.", r"encoder.\1.attention."),
-            (r"^blocks\.", "encoder."),
-            (r"^norm\.", "norm.norm."),
-        ),
-    ),
-)
-
-
-# The files of torchvision's first weights (IMAGENET1K_V1), by its names; the end of each is the file's hash.
-TORCHVISION = {
-    "alexnet":            "alexnet-owt-7be5be79",
-    "vgg11":              "vgg11-8a719046",
-    "vgg13":              "vgg13-19584684",
-    "vgg16":              "vgg16-397923af",
-    "vgg19":              "vgg19-dcbb9e9d",
-    "vgg11_bn":           "vgg11_bn-6002323d",
-    "vgg13_bn":           "vgg13_bn-abd245e5",
-    "vgg16_bn":           "vgg16_bn-6c64b313",
-    "vgg19_bn":           "vgg19_bn-c79401a0",
-    "googlenet":          "googlenet-1378be20",
-    "resnet18":           "resnet18-f37072fd",
-    "resnet34":           "resnet34-b627a593",
-    "resnet50":           "resnet50-0676ba61",
-    "resnet101":          "resnet101-63fe2227",
-    "resnet152":          "resnet152-394f9c45",
-    "resnext50_32x4d":    "resnext50_32x4d-7cdf4587",
-    "resnext101_32x8d":   "resnext101_32x8d-8ba56ff5",
-    "wide_resnet50_2":    "wide_resnet50_2-95faca4d",
-    "wide_resnet101_2":   "wide_resnet101_2-32ee1156",
-    "densenet121":        "densenet121-a639ec97",
-    "densenet161":        "densenet161-8d451a50",
-    "densenet169":        "densenet169-b2777c0a",
-    "densenet201":        "densenet201-c1103571",
-    "shufflenet_v2_x0_5": "shufflenetv2_x0.5-f707e7126e",
-    "shufflenet_v2_x1_0": "shufflenetv2_x1-5666bf0f80",
-    "vit_b_16":           "vit_b_16-c867db91",
-}  # fmt: skip
+def spec_of(name: str, layout: Layout | None) -> Any:
+    """The spec of the network of that name as the layout has it, or as we have it."""
+    return dataclasses.replace(model_card(name).spec, **(layout.changes if layout else {}))
 
 
 def to_ours(state: Mapping[str, Tensor], network: Network) -> dict[str, Tensor]:
-    """The state under our names: renamed by the layout that it is in, or as it is.
+    """The state under our names: as it is, or renamed by a layout of the network's form, if more keys are ours then.
 
-    Raises InputError where the layout is one of other forms than `network`, with the form that the weights fit.
+    1×1 convolutions that another library has for our dense layers are laid flat.
     """
-    marked = [layout for layout in LAYOUTS if layout.mark in state]
-    for layout in marked:
-        if layout.names(network.name):
-            return with_dense_layers(layout.renamed(state), network)
-    for layout in marked:
-        if found := looks_like(layout.renamed(state), filter(layout.names, list_models()), near=network.name):
-            raise InputError(
-                f"these are the weights of {found}, under the names of {layout.source}; {network.name} is another form"
-            )
-    return dict(state)
-
-
-def with_dense_layers(state: Mapping[str, Tensor], network: Network) -> dict[str, Tensor]:
-    """The state with the 1×1 convolutions that another library has for our dense layers laid flat."""
+    specs = {layout: [spec_of(name, layout) for name in layout.names()] for layout in LAYOUTS if layout.mark in state}
+    named = [dict(state)] + [
+        layout.renamed(state)
+        for layout, those in specs.items()
+        if any(type(spec) is type(network.spec) and form(spec) == form(network.spec) for spec in those)
+    ]
+    ours = network.state_dict().keys()
+    best = max(named, key=lambda state: len(state.keys() & ours))
     dense = {name + ".weight" for name, layer in network.named_modules() if isinstance(layer, nn.Linear)}
-    return {key: value.flatten(1) if key in dense else value for key, value in state.items()}
+    return {key: value.flatten(1) if key in dense and value.ndim > 1 else value for key, value in best.items()}
 
 
-LOOKED_AT = 20
+class Mould(NamedTuple):
+    """The names and shapes of a network's tensors, and which of them are made for its classes and channels."""
+
+    shapes: Mapping[str, torch.Size]
+    head: str
+    """How the keys of the classifier begin."""
+    first: str
+    """The key of the first layer's weights."""
+
+    def fits(self, state: Mapping[str, Tensor]) -> bool:
+        """Whether the tensors are those of the network, for any number of classes and of channels."""
+        theirs = {key: value.shape for key, value in state.items() if counts(key)}
+        ours = {key: shape for key, shape in self.shapes.items() if counts(key)}
+        return theirs.keys() == ours.keys() and all(self.alike(key, theirs[key], ours[key]) for key in ours)
+
+    def alike(self, key: str, theirs: torch.Size, ours: torch.Size) -> bool:
+        """Whether two shapes are one, but for the classifier's rows, the channels and what is laid flat."""
+        if key.startswith(self.head):
+            return True
+        if key == self.first and len(theirs) == len(ours) > 1:
+            return theirs[:1] + theirs[2:] == ours[:1] + ours[2:]
+        return theirs == ours or (theirs[: len(ours)] == ours and theirs.numel() == ours.numel())
 
 
-def looks_like(state: Mapping[str, Tensor], names: Iterable[str], *, near: str) -> str | None:
-    """Which of the networks called `names` has tensors of these names and shapes, but for the classifier's.
+def counts(key: str) -> bool:
+    """Whether a tensor tells of which network it is: not those that files may lack."""
+    return not key.startswith("auxiliary.") and not key.endswith("num_batches_tracked")
 
-    Only those are looked at whose names are most like `near`: each has to be built, on the meta device.
-    """
-    for name in sorted(names, key=lambda name: -SequenceMatcher(None, name, near).ratio())[:LOOKED_AT]:
-        head, shapes = head_and_shapes(name)
-        if shapes.keys() == state.keys() and all(
-            state[key].shape == shape for key, shape in shapes.items() if not key.startswith(head)
-        ):
-            return name
-    return None
+
+def mould(network: Network) -> Mould:
+    """The names and shapes of the network's tensors."""
+    shapes = {key: value.shape for key, value in network.state_dict().items()}
+    return Mould(shapes, network.stages[-1] + ".", next(iter(shapes)))
 
 
 @cache
-def head_and_shapes(name: str) -> tuple[str, dict[str, torch.Size]]:
-    """How the keys of a network's classifier begin, and the shapes of all of its tensors."""
+def mould_of(name: str, layout: Layout | None) -> Mould:
+    """The same of the network of that name, built on the meta device, as the layout has it."""
     with torch.device("meta"):
-        network = build(name)
-    return network.stages[-1] + ".", {key: value.shape for key, value in network.state_dict().items()}
+        return mould(build(name, **(layout.changes if layout else {})))
+
+
+class Likeness(NamedTuple):
+    """The network that weights are of, and under whose names they are, if not under ours."""
+
+    name: str
+    layout: Layout | None
+
+    def __str__(self) -> str:
+        if self.layout is None:
+            return self.name
+        changes = ", ".join(f"{field}={value!r}" for field, value in self.layout.changes.items())
+        return f"{self.name}{f' with {changes}' if changes else ''}, under the names of {self.layout.source}"
+
+    def differences(self, network: Network) -> str:
+        """The fields in which a network of the same name has another spec, in words; empty for another name."""
+        if self.name != network.name:
+            return ""
+        theirs, ours = spec_of(self.name, self.layout), network.spec
+        pairs = [(f.name, getattr(theirs, f.name), getattr(ours, f.name)) for f in dataclasses.fields(theirs)]
+        others = ", ".join(f"{name}={their!r} and not {our!r}" for name, their, our in pairs if their != our)
+        return f", with {others}" if others else ""
+
+
+FARTHEST = 4097 * 1000
+"""How many parameters apart networks are looked at: those of a VGG's classifier, the largest."""
+
+
+def looks_like(state: Mapping[str, Tensor], near: str) -> Likeness | None:
+    """The network that has tensors of these names and shapes, but for the classes and channels, and None without one.
+
+    Of several that have, as of forms of one network, it is the one whose name is most like `near`. To be looked at
+    each is built, on the meta device; so those come first that have about as many parameters.
+    """
+    named: dict[Layout | None, Mapping[str, Tensor]] = {None: state}
+    named |= {layout: layout.renamed(state) for layout in LAYOUTS if layout.mark in state}
+    sizes = {layout: parameters(renamed) for layout, renamed in named.items()}
+
+    def apart(like: Likeness) -> int:
+        return abs(sizes[like.layout] - counts_of(like.name).params)
+
+    def distance(like: Likeness) -> tuple[float, float]:
+        likeness = SequenceMatcher(None, like.name, near).ratio()
+        return round(apart(like) / (sizes[like.layout] + 1), 1), -likeness
+
+    likes = [Likeness(name, layout) for layout in named for name in (layout.names() if layout else list_models())]
+    nearest = sorted((like for like in likes if apart(like) <= FARTHEST), key=distance)
+    return next((like for like in nearest if mould_of(*like).fits(named[like.layout])), None)
+
+
+def parameters(state: Mapping[str, Tensor]) -> int:
+    """How many there are, without the auxiliary classifiers."""
+    return sum(value.numel() for key, value in state.items() if counts(key) and ".running_" not in key)

@@ -90,11 +90,11 @@ def trace(module: nn.Module, size: Size, *, device: str = "meta") -> Trace:
 
     Raises InputError where the module cannot be run so, with the module at which it stops.
     """
-    names = {name: tensor for name, tensor in (*module.named_parameters(), *module.named_buffers())}
+    names = dict((*module.named_parameters(), *module.named_buffers()))
     parameters = {name: parameter.numel() for name, parameter in module.named_parameters()}
     with torch.no_grad():
         tensors = {name: tensor.to(device) for name, tensor in names.items()}
-    recorder = Recorder({name: tensors[name] for name in parameters})
+    recorder = Recorder({name: tensors[name] for name in parameters}, meta=device == "meta")
     images = torch.empty((1, *size), device=device)
     recorder.values[id(images)] = Value(-1, 0, tuple(images.shape))
     with evaluating(module), recorder.watching(module), torch.no_grad(), recorder:
@@ -107,6 +107,14 @@ def trace(module: nn.Module, size: Size, *, device: str = "meta") -> Trace:
             raise InputError(recorder.reason(error, size)) from error
     leaves = {path: part for path, part in module.named_modules() if not any(part.children())}
     return Trace(tuple(images.shape), recorder.operations, parameters, leaves)
+
+
+NORM = torch.ops.aten.native_batch_norm.default
+
+
+def normalized(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What batch normalisation returns in evaluation: torch takes half of a pass on the meta device to find it out."""
+    return torch.empty_like(x), x.new_empty(0), x.new_empty(0)
 
 
 @contextmanager
@@ -126,6 +134,7 @@ class Recorder(TorchDispatchMode):
     """Writes down each operation on what comes from the images, and passes on what comes from weights alone."""
 
     weights: dict[str, Tensor]
+    meta: bool
     operations: list[Operation] = field(default_factory=list)
     values: dict[int, Value | Weight] = field(default_factory=dict)
     stack: list[tuple[str, int]] = field(default_factory=lambda: [("", 0)])
@@ -167,7 +176,7 @@ class Recorder(TorchDispatchMode):
         kwargs = kwargs or {}
         names = [argument.name for argument in func._schema.arguments]
         arguments = {name: self.known(value) for name, value in (*zip(names, args, strict=False), *kwargs.items())}
-        result = func(*args, **kwargs)
+        result = normalized(args[0]) if func is NORM and self.meta else func(*args, **kwargs)
         inputs = [value for value in flat(arguments.values()) if isinstance(value, Value | Weight)]
         outputs = [tensor for tensor in flat([result]) if isinstance(tensor, Tensor)]
         known: Sequence[Value | Weight]

@@ -1,0 +1,91 @@
+"""The arithmetic of layers: sizes, parameters and costs, each as a number and as the sum in words.
+
+Sizes are of one direction. Costs are multiply-accumulates (MACs) on one image.
+"""
+
+from collections.abc import Sequence
+from math import prod
+from typing import NamedTuple
+
+
+class Sum(NamedTuple):
+    """A number, and how it comes about: `55 = ⌊(227 − 11 + 2·0) / 4⌋ + 1`."""
+
+    value: int
+    formula: str
+
+    def __str__(self) -> str:
+        return self.formula
+
+
+def output_size(
+    size: int, kernel_size: int, *, stride: int = 1, padding: int = 0, dilation: int = 1, ceil_mode: bool = False
+) -> Sum:
+    """How many units a window of `kernel_size` gives along a side of `size`: ⌊(n − k + 2p) / s⌋ + 1.
+
+    With `dilation` d the window reaches over d · (k − 1) + 1; with `ceil_mode` the last may reach out of the frame,
+    but has to begin in the image or the frame before it. Raises ValueError where no window fits.
+    """
+    reach = dilation * (kernel_size - 1) + 1
+    if size + 2 * padding < reach:
+        raise ValueError(f"a window of {reach} does not fit into {size} with a padding of {padding}")
+    rest = size - reach + 2 * padding
+    units = (-(-rest // stride) if ceil_mode else rest // stride) + 1
+    k = str(kernel_size) if dilation == 1 else f"({dilation}·({kernel_size} − 1) + 1)"
+    left, right = "⌈⌉" if ceil_mode else "⌊⌋"
+    formula = f"{left}({size} − {k} + 2·{padding}) / {stride}{right} + 1"
+    if ceil_mode and (units - 1) * stride >= size + padding:
+        return Sum(units - 1, f"{units - 1} = {formula} − 1: the last window would begin outside")
+    return Sum(units, f"{units} = {formula}")
+
+
+def transposed_size(
+    size: int, kernel_size: int, *, stride: int = 1, padding: int = 0, dilation: int = 1, output_padding: int = 0
+) -> Sum:
+    """How many units a transposed window gives: (n − 1) · s − 2p + d · (k − 1) + output_padding + 1."""
+    units = (size - 1) * stride - 2 * padding + dilation * (kernel_size - 1) + output_padding + 1
+    return Sum(
+        units, f"{units} = ({size} − 1)·{stride} − 2·{padding} + {dilation}·({kernel_size} − 1) + {output_padding} + 1"
+    )
+
+
+def conv_params(
+    in_channels: int, out_channels: int, kernel_size: Sequence[int], *, groups: int = 1, bias: bool = True
+) -> Sum:
+    """The weights of a convolution: each filter has k · k numbers for each channel of its group, and perhaps a bias."""
+    value = out_channels * (prod(kernel_size) * (in_channels // groups) + bias)
+    inner = f"{times(kernel_size)}·{share(in_channels, groups)}"
+    return Sum(value, f"{value:,} = {out_channels} · " + (f"({inner} + 1)" if bias else inner))
+
+
+def conv_macs(
+    in_channels: int, out_channels: int, kernel_size: Sequence[int], output: Sequence[int], *, groups: int = 1
+) -> Sum:
+    """The products of a convolution: each unit of each map is one of k · k · channels products."""
+    value = prod(output) * out_channels * prod(kernel_size) * (in_channels // groups)
+    return Sum(
+        value, f"{value:,} = {times(output)} · {out_channels} · {times(kernel_size)}·{share(in_channels, groups)}"
+    )
+
+
+def dense_params(in_features: int, out_features: int, *, bias: bool = True) -> Sum:
+    """The weights of a dense layer."""
+    value = out_features * (in_features + bias)
+    return Sum(value, f"{value:,} = {out_features} · " + (f"({in_features} + 1)" if bias else str(in_features)))
+
+
+def product_macs(rows: int, inner: int, columns: int, *, times: int = 1) -> Sum:
+    """The products of a product of matrices, `times` over."""
+    value = times * rows * inner * columns
+    factors = [n for n in (times, rows, columns) if n > 1] + [inner]
+    return Sum(value, f"{value:,} = " + " · ".join(map(str, factors)))
+
+
+def times(sizes: Sequence[int]) -> str:
+    """`11·11`."""
+    return "·".join(map(str, sizes))
+
+
+def share(channels: int, groups: int) -> str:
+    """`48`, or how it is a share: `(96/2)`."""
+    return str(channels) if groups == 1 else f"({channels}/{groups})"

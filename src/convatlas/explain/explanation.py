@@ -1,0 +1,269 @@
+"""`explain`: what a network is made of, layer by layer, in numbers and in words."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from convatlas.errors import InputError
+from convatlas.explain.costs import Cost, cost_of
+from convatlas.explain.field import Field, carry, of_images
+from convatlas.explain.trace import Operation, Size, Trace, Value, trace
+from convatlas.models import build, model_card
+from convatlas.network import Network
+from convatlas.registry import Card
+
+IMAGES = "images"
+"""The name of what feeds the first layer."""
+
+
+class Span(NamedTuple):
+    """What a unit sees, in pixels: down and across."""
+
+    height: int
+    width: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """A layer, or an operation between layers."""
+
+    name: str
+    """The module's, or that of the module that computes it and what is computed: `conv2_x.0.addition`."""
+    kind: str
+    module: str
+    """The class of the module, where the layer is one; or ""."""
+    inputs: tuple[str, ...]
+    """The layers that feed it; `images` is the network's input."""
+    output_shape: tuple[int, ...]
+    """Without the batch: (C, H, W), or (features,)."""
+    params: int
+    """Its own; parameters that several layers share are the first one's."""
+    macs: int
+    elementwise: int
+    """All other operations: one for each number of a pointwise layer, two for each that is normalised, one for each
+    place of a window that is pooled."""
+    activation_bytes: int
+    """Of its output in float32, for one image."""
+    receptive_field: Span
+    """Padding included, so that it can be larger than the image."""
+    stride: Span
+    """From one unit to the next, in pixels of the image; 0 where all units see the same."""
+    offset: Span
+    """The first pixel that the first unit sees: below 0 it is padding."""
+    formulas: tuple[str, ...]
+    """How the numbers come about."""
+    notes: tuple[str, ...] = ()
+    """What could not be analysed, and where paths disagree."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A network on one image."""
+
+    name: str
+    input_size: Size
+    layers: tuple[Layer, ...]
+    card: Card | None = None
+    """Where the network is one of the atlas."""
+    unused: Mapping[str, int] = field(default_factory=dict)
+    """Parameters that this pass does not use, by name: counted in `params`, and in no layer."""
+
+    @cached_property
+    def params(self) -> int:
+        """All parameters, of which those that have several names count once."""
+        return sum(layer.params for layer in self.layers) + sum(self.unused.values())
+
+    @cached_property
+    def macs(self) -> int:
+        """Multiply-accumulates of convolutions, dense layers and products, on one image."""
+        return sum(layer.macs for layer in self.layers)
+
+    @cached_property
+    def activation_bytes(self) -> int:
+        """Of all outputs in float32, which is what training keeps, about, for one image."""
+        return sum(layer.activation_bytes for layer in self.layers)
+
+    @property
+    def left_out(self) -> tuple[Layer, ...]:
+        """The layers of which something could not be analysed."""
+        return tuple(layer for layer in self.layers if layer.notes)
+
+    def __getitem__(self, name: str) -> Layer:
+        """The layer of that name. Raises KeyError where there is none."""
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise KeyError(name)
+
+
+def explain(
+    model: str | nn.Module, input_size: Size | None = None, *, real: bool = False, **changes: Any
+) -> Explanation:
+    """What `model`, a name or any module, is made of, on images of `input_size` (C, H, W).
+
+    One forward pass on the meta device, in which no weights are allocated and nothing is computed; `real` makes it on
+    the processor, for modules that look at what they compute. `changes` are fields of a named network's spec. Raises
+    InputError for an unknown name or change, for images that the network does not take, and for a module that cannot
+    be run so.
+    """
+    card, name = None, type(model).__name__
+    if isinstance(model, str):
+        card, name = model_card(model), model
+        with torch.device("cpu" if real else "meta"):
+            model = build(name, **({"in_channels": input_size[0]} if input_size else {}), **changes)
+    elif changes:
+        raise InputError(f"changes are for networks of the atlas, by name, and not for a module: {', '.join(changes)}")
+    if isinstance(model, Network) and card is None and model.name != "network":
+        card, name = model_card(model.name), model.name
+    size = input_size or (card.input_size if card else None)
+    if size is None:
+        raise InputError("a module does not say what images it takes; give input_size, such as (3, 224, 224)")
+    found = trace(model, size, device="cpu" if real else "meta")
+    layers, unused = Assembly(found).layers()
+    return Explanation(name, size, layers, card=card, unused=unused)
+
+
+@dataclass
+class Group:
+    """The operations of one layer."""
+
+    name: str
+    path: str
+    operations: list[int] = field(default_factory=list)
+
+
+class Assembly:
+    """From operations to layers."""
+
+    def __init__(self, found: Trace) -> None:
+        self.trace = found
+        self.images = of_images(len(found.images), (found.images[-2], found.images[-1]))
+        self.costs: list[Cost] = [cost_of(operation) for operation in found.operations]
+        self.fields: list[list[Field]] = []
+        for operation in found.operations:
+            self.fields.append(carry(operation, [self.field(value) for value in operation.inputs]))
+        self.groups = list(self.grouped())
+        self.owner = {index: group for group in self.groups for index in group.operations}
+
+    def field(self, value: Value) -> Field:
+        """What the units of a value see."""
+        return self.images if value.operation < 0 else self.fields[value.operation][value.place]
+
+    def grouped(self) -> Iterator[Group]:
+        """A group for each call of a module without parts, and for each computation outside of such."""
+        taken: dict[str, int] = {}
+        groups: dict[int, Group] = {}
+
+        def unique(name: str) -> str:
+            taken[name] = taken.get(name, 0) + 1
+            return name if taken[name] == 1 else f"{name} ({taken[name]})"
+
+        for index, operation in enumerate(self.trace.operations):
+            if operation.path in self.trace.leaves and operation.path:
+                if operation.call not in groups:
+                    groups[operation.call] = Group(unique(operation.path), operation.path)
+                    yield groups[operation.call]
+                groups[operation.call].operations.append(index)
+            elif self.costs[index].kind:
+                kind = self.costs[index].kind.replace(" ", "_")
+                yield Group(unique(f"{operation.path}.{kind}".removeprefix(".")), operation.path, [index])
+
+    def layers(self) -> tuple[tuple[Layer, ...], dict[str, int]]:
+        """All layers, and the parameters that none of them uses."""
+        left = dict(self.trace.parameters)
+        return tuple(self.layer(group, left) for group in self.groups), left
+
+    def layer(self, group: Group, left: dict[str, int]) -> Layer:
+        """One layer; its parameters are taken out of `left`."""
+        operations = [self.trace.operations[index] for index in group.operations]
+        costs = [self.costs[index] for index in group.operations]
+        used = {name for operation in operations for weight in operation.weights for name in weight.parameters}
+        module = self.trace.leaves.get(group.path)
+        last = self.fields[group.operations[-1]][0]
+        idle = int(getattr(module, "idle_macs", 0))
+        params = sum(left.pop(name, 0) for name in sorted(used))
+        kind = kind_of(costs, module)
+        # A module of many small operations, such as local response normalisation, is not explained by each of them.
+        formulas = [formula for cost in costs if cost.macs or cost.kind == kind for formula in cost.formulas]
+        shaped = sum(cost.params for cost in costs)
+        if shaped > params:
+            why = "the others are zeros" if params else "which another layer has too, and where they are counted"
+            formulas.append(f"{params:,} of the {shaped:,} are parameters here: {why}")
+        if idle:
+            formulas.append(f"{idle:,} of the products are with these zeros, and do not count")
+        return Layer(
+            name=group.name,
+            kind=kind,
+            module="" if module is None else type(module).__name__,
+            inputs=tuple(dict.fromkeys(self.sources(group, operations))),
+            output_shape=operations[-1].output.shape[1:],
+            params=params,
+            macs=sum(cost.macs for cost in costs) - idle,
+            elementwise=sum(cost.elementwise for cost in costs),
+            activation_bytes=4 * product(operations[-1].output.shape),
+            receptive_field=Span(*(reach.size for reach in last.reach)),
+            stride=Span(*(whole(reach.stride) for reach in last.reach)),
+            offset=Span(*(whole(reach.first) for reach in last.reach)),
+            formulas=tuple(formulas),
+            notes=tuple(self.notes(operations, costs, group)),
+        )
+
+    def sources(self, group: Group, operations: list[Operation]) -> Iterator[str]:
+        """The names of the layers from which values come into the group."""
+        for operation in operations:
+            yield from self.behind(operation.inputs, group)
+
+    def behind(self, values: list[Value], group: Group | None) -> Iterator[str]:
+        """The layers that made these values, through what only turns or cuts."""
+        for value in values:
+            if value.operation < 0:
+                yield IMAGES
+            elif (owner := self.owner.get(value.operation)) is None:
+                yield from self.behind(self.trace.operations[value.operation].inputs, group)
+            elif owner is not group:
+                yield owner.name
+
+    def notes(self, operations: list[Operation], costs: list[Cost], group: Group) -> Iterator[str]:
+        """What could not be analysed here, and where paths that meet here disagree."""
+        for operation, cost in zip(operations, costs, strict=True):
+            if not cost.counted:
+                yield f"the operations of {operation.name} are not counted"
+        before = [self.field(value) for operation in operations for value in operation.inputs]
+        after = self.fields[group.operations[-1]][0]
+        if not after.known and all(each.known for each in before[:1]):
+            yield "what its units see is not followed: taken as all that is seen before it"
+        if not after.aligned and all(each.aligned for each in before):
+            yield "the paths that meet here look at places that are shifted against each other"
+
+
+def kind_of(costs: list[Cost], module: nn.Module | None) -> str:
+    """What a layer is called: its one computation, or else its module."""
+    kinds = [cost.kind for cost in costs if cost.kind]
+    if len(set(kinds)) == 1 or (kinds and module is None):
+        return kinds[0]
+    return words(type(module).__name__) if module is not None else "reshaping"
+
+
+def words(name: str) -> str:
+    """`LocalResponseNorm` as `local response norm`, and `RBF` as it is."""
+    parts = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+", name)
+    return " ".join(part if part.isupper() and len(part) > 1 else part.lower() for part in parts)
+
+
+def whole(number: Fraction) -> int:
+    """A number of pixels, rounded down: behind a transposed convolution it may be a part of one."""
+    return number.numerator // number.denominator
+
+
+def product(shape: tuple[int, ...]) -> int:
+    """How many numbers there are."""
+    total = 1
+    for size in shape:
+        total *= size
+    return total

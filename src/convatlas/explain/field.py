@@ -1,0 +1,403 @@
+"""What a unit sees of the image: exact intervals, carried through every operation.
+
+Dumoulin and Visin 2016, "A guide to convolution arithmetic for deep learning"; Araujo, Norris and Sim 2019, "Computing
+receptive fields of convolutional neural networks". Along one direction, unit i of a map sees the pixels from
+`first + i · stride` to `last + i · stride`, both included; pixels outside of the image are padding.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import prod
+from typing import Any
+
+from convatlas.explain.trace import Operation
+
+Axes = tuple[int, ...]
+"""Which directions of the image a dimension of a tensor runs along: (), (0,) down, (1,) across, (0, 1) both, as
+tokens do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What units see in one direction."""
+
+    first: Fraction
+    last: Fraction
+    stride: Fraction
+    """0 where all units see the same."""
+
+    @property
+    def size(self) -> int:
+        """In pixels, padding included."""
+        return int(self.last - self.first) + 1
+
+    def window(self, kernel_size: int, *, stride: int, padding: int, dilation: int = 1) -> "Reach":
+        """Behind a layer whose unit i sees units from i · stride − padding, `kernel_size` of them, `dilation` apart."""
+        first = self.first - padding * self.stride
+        last = self.last + (dilation * (kernel_size - 1) - padding) * self.stride
+        return Reach(first, last, stride * self.stride)
+
+    def spread(self, kernel_size: int, *, stride: int, padding: int, dilation: int = 1) -> "Reach":
+        """Behind a transposed layer: unit o sees the units i with o = i · stride − padding + k · dilation."""
+        step = self.stride / stride
+        first = self.first + (padding - dilation * (kernel_size - 1)) * step
+        return Reach(first, self.last + padding * step, step)
+
+    def over(self, units: int) -> "Reach":
+        """Of one unit that sees what all `units` of these see."""
+        return Reach(self.first, self.last + (units - 1) * self.stride, Fraction(0))
+
+    def moved(self, start: int, step: int = 1) -> "Reach":
+        """Of every `step`-th unit from `start` on."""
+        shift = start * self.stride
+        return Reach(self.first + shift, self.last + shift, step * self.stride)
+
+    def join(self, other: "Reach", units: int) -> "Reach":
+        """Of units that see what two units of one place see; of different strides, the whole of both."""
+        if self.stride != other.stride:
+            self, other = self.over(units), other.over(units)
+        return Reach(min(self.first, other.first), max(self.last, other.last), self.stride)
+
+    @property
+    def centre(self) -> Fraction:
+        """Of what unit 0 sees."""
+        return (self.first + self.last) / 2
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """What the units of a tensor see of the image."""
+
+    axes: tuple[Axes, ...]
+    """Of each dimension of the tensor."""
+    reach: tuple[Reach, Reach]
+    """Down and across."""
+    units: tuple[int, int]
+    """How many units there are, down and across."""
+    known: bool = True
+    """False behind an operation that could not be analysed; then it is all that any of its inputs' units see."""
+    aligned: bool = True
+    """False where paths were joined whose fields have other centres."""
+
+    def collapsed(self, dims: Iterable[int], *, known: bool = True) -> "Field":
+        """Each unit sees what all units along these dimensions see."""
+        dims = {dim % len(self.axes) for dim in dims}
+        gone = {axis for dim in dims for axis in self.axes[dim]}
+        axes = tuple(() if dim in dims else of for dim, of in enumerate(self.axes))
+        reach = [reach.over(self.units[axis]) if axis in gone else reach for axis, reach in enumerate(self.reach)]
+        units = [1 if axis in gone else units for axis, units in enumerate(self.units)]
+        return replace(
+            self, axes=axes, reach=(reach[0], reach[1]), units=(units[0], units[1]), known=self.known and known
+        )
+
+    def whole(self, ndim: int, *, known: bool = True) -> "Field":
+        """The same for all units of a tensor of `ndim` dimensions: all that there is to see."""
+        return replace(self.collapsed(range(len(self.axes)), known=known), axes=((),) * ndim)
+
+    def along(self, dim: int, change: Callable[[Reach], Reach], units: int) -> "Field":
+        """With another reach in the direction of `dim`, if that is of the image."""
+        axes = self.axes[dim]
+        if not axes:
+            return self
+        if len(axes) > 1:
+            return self.collapsed([dim], known=False)
+        (axis,) = axes
+        reach = tuple(change(of) if at == axis else of for at, of in enumerate(self.reach))
+        counts = tuple(units if at == axis else count for at, count in enumerate(self.units))
+        return replace(self, reach=(reach[0], reach[1]), units=(counts[0], counts[1]))
+
+    def join(self, other: "Field") -> "Field":
+        """Of units that see what two of one place see: sums, products and concatenations."""
+        down, across = (one.join(two, max(n, m)) for one, two, n, m in zip(
+            self.reach, other.reach, self.units, other.units, strict=True
+        ))  # fmt: skip
+        aligned = all(
+            one.centre == two.centre or one.stride != two.stride
+            for one, two in zip(self.reach, other.reach, strict=True)
+        )
+        ndim = max(len(self.axes), len(other.axes))
+        pairs = zip(*(((),) * (ndim - len(each.axes)) + each.axes for each in (self, other)), strict=True)
+        return Field(
+            axes=tuple(one or two for one, two in pairs),
+            reach=(down, across),
+            units=(max(self.units[0], other.units[0]), max(self.units[1], other.units[1])),
+            known=self.known and other.known,
+            aligned=self.aligned and other.aligned and aligned,
+        )
+
+
+def of_images(ndim: int, size: tuple[int, int]) -> Field:
+    """Of the images themselves, `(…, H, W)`: each pixel sees itself."""
+    pixel = Reach(Fraction(0), Fraction(0), Fraction(1))
+    return Field(axes=((),) * (ndim - 2) + ((0,), (1,)), reach=(pixel, pixel), units=size)
+
+
+def carry(operation: Operation, fields: Sequence[Field]) -> list[Field]:
+    """What the units of each output see; `fields` are those of the inputs, in order."""
+    if operation.name in RULES:
+        field = RULES[operation.name](operation, list(fields))
+    elif operation.pointwise or operation.name in AS_IT_IS:
+        field = joined(fields)
+    else:
+        field = joined([field.whole(len(operation.output.shape), known=False) for field in fields])
+    return [
+        field if len(field.axes) == len(value.shape) else field.whole(len(value.shape), known=False)
+        for value in operation.outputs
+    ]
+
+
+def joined(fields: Sequence[Field]) -> Field:
+    """Of several tensors that are laid upon each other."""
+    first, *others = fields
+    for other in others:
+        first = first.join(other)
+    return first
+
+
+Rule = Callable[[Operation, list[Field]], Field]
+AS_IT_IS = frozenset(
+    [
+        "native_batch_norm",
+        "_native_batch_norm_legit_no_training",
+        "clone",
+        "contiguous",
+        "_to_copy",
+        "alias",
+        "detach",
+        "native_dropout",
+        "dropout",
+        "expand",
+        "empty_like",
+        "zeros_like",
+        "ones_like",
+    ]
+)
+"""What torch does not call pointwise, and yet is in evaluation; and copies."""
+
+
+def several(value: Any, dims: int) -> list[int]:
+    """An argument that is one number for all directions, or a list with one for each."""
+    values = list(value) if isinstance(value, list | tuple) else [value]
+    return [int(v) for v in (values * dims if len(values) == 1 else values)]
+
+
+def convolution(operation: Operation, fields: list[Field]) -> Field:
+    """Windows of the kernel's size."""
+    given = operation.arguments
+    kernel = given["weight"].shape[2:]
+    dims = len(kernel)
+    strides, paddings, dilations = (several(given[name], dims) for name in ("stride", "padding", "dilation"))
+    field = fields[0].collapsed([1])
+    for at in range(dims):
+        window = dict(stride=strides[at], padding=paddings[at], dilation=dilations[at])
+        field = field.along(
+            at + 2,
+            lambda reach, at=at, window=window: (  # type: ignore[misc]
+                reach.spread(kernel[at], **window) if given["transposed"] else reach.window(kernel[at], **window)
+            ),
+            operation.output.shape[at + 2],
+        )
+    return field
+
+
+def pooling(operation: Operation, fields: list[Field]) -> Field:
+    """Windows of the pooling's size."""
+    given, shape = operation.arguments, operation.output.shape
+    dims = len(several(given["kernel_size"], 1)) if isinstance(given["kernel_size"], list) else 2
+    kernel = several(given["kernel_size"], dims)
+    strides = several(given.get("stride") or kernel, dims)
+    paddings, dilations = several(given.get("padding", 0), dims), several(given.get("dilation", 1), dims)
+    field = fields[0]
+    for at in range(dims):
+        dim = len(shape) - dims + at
+        window = dict(stride=strides[at], padding=paddings[at], dilation=dilations[at])
+        field = field.along(
+            dim, lambda reach, at=at, window=window: reach.window(kernel[at], **window), shape[dim]  # type: ignore[misc]
+        )  # fmt: skip
+    return field
+
+
+def adaptive(operation: Operation, fields: list[Field]) -> Field:
+    """Windows that divide the map, if they are of one size."""
+    before, after, field = operation.inputs[0].shape, operation.output.shape, fields[0]
+    for dim in (-2, -1):
+        size, overlap = divmod(before[dim], after[dim])
+        if overlap:
+            return field.whole(len(after), known=False)
+        field = field.along(
+            dim % len(after),
+            lambda reach, size=size: reach.window(size, stride=size, padding=0),  # type: ignore[misc]
+            after[dim],
+        )
+    return field
+
+
+def padded(operation: Operation, fields: list[Field]) -> Field:
+    """Units that see nothing but the frame stand before the first; `pad` begins with the last dimension."""
+    pad, shape, field = (
+        operation.arguments.get("pad") or operation.arguments["padding"],
+        operation.output.shape,
+        fields[0],
+    )
+    for at in range(len(pad) // 2):
+        dim = len(shape) - 1 - at
+        field = field.along(dim, lambda reach, n=pad[2 * at]: reach.moved(-n), shape[dim])  # type: ignore[misc]
+    return field
+
+
+def reduced(operation: Operation, fields: list[Field]) -> Field:
+    """A mean, a sum or a maximum over some dimensions, or all."""
+    given, field = operation.arguments, fields[0]
+    ndim = len(field.axes)
+    dim = given.get("dim")
+    dims = {d % ndim for d in (range(ndim) if dim is None or dim == [] else several(dim, 1))}
+    field = field.collapsed(dims)
+    if len(operation.output.shape) == ndim:
+        return field
+    return replace(field, axes=tuple(axes for d, axes in enumerate(field.axes) if d not in dims))
+
+
+def mixed(operation: Operation, fields: list[Field]) -> Field:
+    """A softmax or a normalisation: the shape stays, and each number depends on all along some dimensions."""
+    given, field = operation.arguments, fields[0]
+    if "normalized_shape" in given:
+        return field.collapsed(range(-len(given["normalized_shape"]), 0))
+    return field.collapsed([given["dim"]] if "dim" in given else range(1, len(field.axes)))
+
+
+def product(operation: Operation, fields: list[Field]) -> Field:
+    """A dense layer sums over the last dimension; a product of two maps, as in attention, lets each see all."""
+    ndim = len(operation.output.shape)
+    if len(fields) > 1:
+        return joined([field.whole(ndim) for field in fields])
+    rows = next(iter(operation.inputs))
+    left = operation.arguments.get("mat1", operation.arguments.get("self", operation.arguments.get("input")))
+    if (rows is not left and rows != left) or len(fields[0].axes) != ndim:
+        return fields[0].whole(ndim)
+    return fields[0].collapsed([-1])
+
+
+def attention(operation: Operation, fields: list[Field]) -> Field:
+    """Every token sees every other."""
+    return joined([field.whole(len(operation.output.shape)) for field in fields])
+
+
+def turned(operation: Operation, fields: list[Field]) -> Field:
+    """The dimensions in another order."""
+    given, axes = operation.arguments, list(fields[0].axes)
+    if "dims" in given:
+        return replace(fields[0], axes=tuple(axes[dim] for dim in given["dims"]))
+    one, two = given.get("dim0", 0), given.get("dim1", 1)
+    axes[one], axes[two] = axes[two], axes[one]
+    return replace(fields[0], axes=tuple(axes))
+
+
+def reshaped(operation: Operation, fields: list[Field]) -> Field:
+    """Dimensions laid together or split; what stands for both directions at once, tokens, keeps both."""
+    field, before, after = fields[0], operation.inputs[0].shape, operation.output.shape
+    axes: list[Axes] = [()] * len(after)
+    single: list[int] = []
+    unclear: list[int] = []
+    for old, new in runs(before, after):
+        along = tuple(sorted({axis for dim in old for axis in field.axes[dim]}))
+        wide = [dim for dim in new if after[dim] > 1] or new[:1]
+        if not along:
+            continue
+        if not new:
+            single += old
+        elif len(wide) == 1:
+            axes[wide[0]] = along
+        elif along == (0, 1) and tuple(after[dim] for dim in wide) == field.units:
+            axes[wide[0]], axes[wide[1]] = (0,), (1,)
+        else:
+            unclear += old
+    field = field.collapsed(single).collapsed(unclear, known=not unclear)
+    return replace(field, axes=tuple(axes))
+
+
+def runs(before: tuple[int, ...], after: tuple[int, ...]) -> list[tuple[list[int], list[int]]]:
+    """The dimensions before and after a reshaping, in the smallest groups that hold the same numbers."""
+    groups, i, j = [], 0, 0
+    while i < len(before) or j < len(after):
+        old, new = list(range(i, min(i + 1, len(before)))), list(range(j, min(j + 1, len(after))))
+        i, j = i + len(old), j + len(new)
+        while (a := prod(before[d] for d in old)) != (b := prod(after[d] for d in new)):
+            if a < b:
+                old.append(i)
+                i += 1
+            else:
+                new.append(j)
+                j += 1
+        groups.append((old, new))
+    return groups
+
+
+def sliced(operation: Operation, fields: list[Field]) -> Field:
+    """Some of the units."""
+    given, dim = operation.arguments, operation.arguments.get("dim", 0) % len(fields[0].axes)
+    size = operation.inputs[0].shape[dim]
+    start = min(
+        max(int(given.get("start") or 0) % size if (given.get("start") or 0) < 0 else given.get("start") or 0, 0), size
+    )
+    step = given.get("step", 1)
+    units = operation.output.shape[dim]
+    if units == size:
+        return fields[0]
+    return fields[0].along(dim, lambda reach: reach.moved(start, step), units)
+
+
+def selected(operation: Operation, fields: list[Field]) -> Field:
+    """One unit of a dimension, or the whole of what the dimension's see."""
+    dim = operation.arguments.get("dim", 0) % len(fields[0].axes)
+    field = fields[0].collapsed([dim])
+    return replace(field, axes=field.axes[:dim] + field.axes[dim + 1 :])
+
+
+def parted(operation: Operation, fields: list[Field]) -> Field:
+    """Parts of a dimension: channels as they are; of a direction, the whole."""
+    dim, field = operation.arguments.get("dim", 0) % len(fields[0].axes), fields[0]
+    return field.collapsed([dim], known=False) if field.axes[dim] else field
+
+
+def unsqueezed(operation: Operation, fields: list[Field]) -> Field:
+    """A new dimension of one."""
+    dim = operation.arguments["dim"] % len(operation.output.shape)
+    return replace(fields[0], axes=(*fields[0].axes[:dim], (), *fields[0].axes[dim:]))
+
+
+def expanded(operation: Operation, fields: list[Field]) -> Field:
+    """New dimensions in front."""
+    more = len(operation.output.shape) - len(fields[0].axes)
+    return replace(fields[0], axes=((),) * more + fields[0].axes)
+
+
+def concatenated(operation: Operation, fields: list[Field]) -> Field:
+    """Maps behind each other in a dimension; of a direction of the image, each sees what all see."""
+    dim, field = operation.arguments.get("dim", 0), joined(fields)
+    return field.collapsed([dim], known=False) if field.axes[dim] and len(fields) > 1 else field
+
+
+RULES: dict[str, Rule] = {
+    "convolution": convolution,
+    **dict.fromkeys(("max_pool2d_with_indices", "max_pool3d_with_indices", "avg_pool2d", "avg_pool3d"), pooling),
+    **dict.fromkeys(("_adaptive_avg_pool2d", "adaptive_max_pool2d"), adaptive),
+    **dict.fromkeys(("constant_pad_nd", "reflection_pad2d", "replication_pad2d"), padded),
+    **dict.fromkeys(("mean", "sum", "amax", "amin", "logsumexp", "var", "max", "prod", "argmax"), reduced),
+    **dict.fromkeys(("_softmax", "_safe_softmax", "_log_softmax", "native_layer_norm", "native_group_norm"), mixed),
+    **dict.fromkeys(("addmm", "mm", "bmm", "baddbmm", "addbmm", "linear", "dot", "mv"), product),
+    **dict.fromkeys(
+        ("_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_attention_math",
+         "_scaled_dot_product_fused_attention_overrideable", "_scaled_dot_product_efficient_attention"),
+        attention,
+    ),
+    **dict.fromkeys(("transpose", "permute", "t"), turned),
+    **dict.fromkeys(("view", "_unsafe_view", "reshape", "squeeze", "flatten", "unflatten"), reshaped),
+    "unsqueeze": unsqueezed,
+    "expand": expanded,
+    "slice": sliced,
+    "select": selected,
+    **dict.fromkeys(("split", "split_with_sizes", "unbind_copy", "chunk"), parted),
+    "unbind": selected,
+    "cat": concatenated,
+}  # fmt: skip

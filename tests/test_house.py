@@ -14,7 +14,7 @@ ROWS = (
     ("claims",),
     ("training", "deploy", "lens"),
     ("weights",),
-    ("explain", "data"),
+    ("explanation", "data"),
     ("models",),
     ("registry",),
     ("network", "layers", "papers"),

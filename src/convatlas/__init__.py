@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from convatlas.deploy.classifier import Classifier, load
     from convatlas.errors import InputError
+    from convatlas.explanation.explain import Explanation, explain
     from convatlas.registry import list_models, model_card
     from convatlas.training.loop import resume, train
     from convatlas.training.recipe import Recipe
@@ -29,14 +30,18 @@ _HOMES = {
     "load": "convatlas.deploy.classifier",
     "Classifier": "convatlas.deploy.classifier",
     "InputError": "convatlas.errors",
+    "explain": "convatlas.explanation.explain",
+    "Explanation": "convatlas.explanation.explain",
 }
 
 __all__ = [
     "Classifier",
+    "Explanation",
     "InputError",
     "Recipe",
     "Run",
     "create_model",
+    "explain",
     "list_models",
     "load",
     "load_weights",

@@ -71,7 +71,7 @@ def models(words: list[str]) -> int:
     from rich.table import Table
 
     from convatlas.data.source import natural
-    from convatlas.explain.counts import counts_of
+    from convatlas.explanation.counts import counts_of
     from convatlas.models import list_models, model_card
 
     names = list_models(options.pattern)

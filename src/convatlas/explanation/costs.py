@@ -1,16 +1,16 @@
 """What an operation costs, what it is called, and why its output has its shape.
 
-The counting rule: a multiply-accumulate is a product of an input with a weight, or in attention with another input, that
-is added up: convolutions, dense layers and products of matrices. All else is listed apart, as elementwise operations.
+The counting rule: a multiply-accumulate (MAC) is a product with a weight, or in attention of two inputs, that is added
+up: in convolutions, dense layers and products of matrices. All else is listed apart, as elementwise operations.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 
-from convatlas.explain.arithmetic import Sum, conv_macs, conv_params, output_size, product_macs, transposed_size
-from convatlas.explain.field import several
-from convatlas.explain.trace import Operation, Weight
+from convatlas.explanation.arithmetic import Sum, conv_macs, conv_params, output_size, product_macs, transposed_size
+from convatlas.explanation.field import several
+from convatlas.explanation.trace import Operation, Weight
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from convatlas.errors import InputError
-from convatlas.explain.costs import Cost, cost_of
-from convatlas.explain.field import Field, carry, of_images
-from convatlas.explain.trace import Operation, Size, Trace, Value, trace
+from convatlas.explanation.costs import Cost, cost_of
+from convatlas.explanation.field import Field, carry, of_images
+from convatlas.explanation.trace import Operation, Size, Trace, Value, trace
 from convatlas.models import build, model_card
 from convatlas.network import Network
 from convatlas.registry import Card

@@ -11,7 +11,7 @@ from fractions import Fraction
 from math import prod
 from typing import Any
 
-from convatlas.explain.trace import Operation
+from convatlas.explanation.trace import Operation
 
 Axes = tuple[int, ...]
 """Which directions of the image a dimension of a tensor runs along: (), (0,) down, (1,) across, (0, 1) both, as
@@ -190,7 +190,7 @@ def convolution(operation: Operation, fields: list[Field]) -> Field:
     strides, paddings, dilations = (several(given[name], dims) for name in ("stride", "padding", "dilation"))
     field = fields[0].collapsed([1])
     for at in range(dims):
-        window = dict(stride=strides[at], padding=paddings[at], dilation=dilations[at])
+        window = {"stride": strides[at], "padding": paddings[at], "dilation": dilations[at]}
         field = field.along(
             at + 2,
             lambda reach, at=at, window=window: (  # type: ignore[misc]
@@ -211,7 +211,7 @@ def pooling(operation: Operation, fields: list[Field]) -> Field:
     field = fields[0]
     for at in range(dims):
         dim = len(shape) - dims + at
-        window = dict(stride=strides[at], padding=paddings[at], dilation=dilations[at])
+        window = {"stride": strides[at], "padding": paddings[at], "dilation": dilations[at]}
         field = field.along(
             dim, lambda reach, at=at, window=window: reach.window(kernel[at], **window), shape[dim]  # type: ignore[misc]
         )  # fmt: skip

@@ -130,7 +130,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 @dataclass
-class Recorder(TorchDispatchMode):
+class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Writes down each operation on what comes from the images, and passes on what comes from weights alone."""
 
     weights: dict[str, Tensor]
@@ -141,7 +141,7 @@ class Recorder(TorchDispatchMode):
     calls: int = 0
 
     def __post_init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.kept: list[Tensor] = list(self.weights.values())  # an id stands for a tensor as long as that lives
         for name, tensor in self.weights.items():
             self.values[id(tensor)] = Weight(frozenset([name]), tuple(tensor.shape))
@@ -181,10 +181,10 @@ class Recorder(TorchDispatchMode):
         outputs = [tensor for tensor in flat([result]) if isinstance(tensor, Tensor)]
         known: Sequence[Value | Weight]
         if any(isinstance(value, Value) for value in inputs):
-            known = [Value(len(self.operations), place, tuple(t.shape)) for place, t in enumerate(outputs)]
-            path, call = self.stack[-1]
+            place, (path, call) = len(self.operations), self.stack[-1]
+            known = values = tuple(Value(place, at, tuple(tensor.shape)) for at, tensor in enumerate(outputs))
             name, pointwise = func.overloadpacket.__name__, torch.Tag.pointwise in func.tags
-            self.operations.append(Operation(name, path, call, arguments, tuple(known), pointwise))
+            self.operations.append(Operation(name, path, call, arguments, values, pointwise))
         else:
             parameters = frozenset[str]().union(*(v.parameters for v in inputs if isinstance(v, Weight)))
             known = [Weight(parameters, tuple(tensor.shape)) for tensor in outputs]

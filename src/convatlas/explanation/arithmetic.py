@@ -4,7 +4,6 @@ Sizes are of one direction. Costs are multiply-accumulates (MACs) on one image.
 """
 
 from collections.abc import Sequence
-from fractions import Fraction
 from math import prod
 from typing import NamedTuple
 
@@ -114,9 +113,7 @@ class Conv(NamedTuple):
     @property
     def params(self) -> Sum:
         """Its weights."""
-        return conv_params(
-            self.in_channels, self.out_channels, (self.kernel_size,) * 2, groups=self.groups, bias=False
-        )
+        return conv_params(self.in_channels, self.out_channels, (self.kernel_size,) * 2, groups=self.groups, bias=False)
 
     def macs(self, height: int, width: int) -> Sum:
         """Its products, where its maps are of `height` × `width`."""
@@ -141,9 +138,9 @@ def stack_macs(convs: Sequence[Conv], height: int, width: int) -> Sum:
     return total([conv.macs(height, width) for conv in convs])
 
 
-def saving(before: Sum, after: Sum) -> Fraction:
-    """How many times the second costs less than the first."""
-    return Fraction(before.value, after.value)
+def saving(before: Sum, after: Sum) -> float:
+    """How many times less the second costs."""
+    return before.value / after.value
 
 
 def times(sizes: Sequence[int]) -> str:

@@ -117,8 +117,10 @@ def test_it_can_be_built_for_other_channels_and_classes(name: str) -> None:
 
 def test_it_refuses_images_of_other_channels_and_what_is_no_image(network: Network) -> None:
     for walk in (network, lambda x: list(network.walk(x))):
-        for shape in ((1, network.in_channels + 1, 32, 32), (network.in_channels, 32, 32), (3,)):
-            with pytest.raises(ValueError, match=rf"{network.name} takes images of {network.in_channels} channel"):
+        with pytest.raises(ValueError, match=rf"{network.name} takes images of {network.in_channels} channel"):
+            walk(torch.zeros(1, network.in_channels + 1, 32, 32))
+        for shape in ((network.in_channels, 32, 32), (3,)):
+            with pytest.raises(ValueError, match=r"takes a batch of images \(N, C, H, W\), and got the shape"):
                 walk(torch.zeros(shape))
 
 

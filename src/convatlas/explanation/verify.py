@@ -122,6 +122,7 @@ class Lines:
     def __init__(self, operations: Sequence[Operation], images: tuple[int, ...]) -> None:
         self.images = torch.zeros(images, requires_grad=True)
         self.tensors: dict[tuple[int, int], Tensor] = {(-1, 0): self.images}
+        self.dilated = any(max(several(operation.arguments.get("dilation", 1), 1)) > 1 for operation in operations)
         self.unclear: dict[int, str] = {}
         """The operations that have no line, or are behind one that has none, with the name of that one."""
         for index, operation in enumerate(operations):
@@ -159,13 +160,9 @@ class Lines:
         # Down and across are apart in every layer, so that two corners say what four would.
         places = dict.fromkeys([(0, 0), (height // 2, width // 2), (height - 1, width - 1)])
         found = {place: self.seen(value, one_of(value, reaches, place, width)) for place in places}
-        gaps = [
-            any(along[axis] and len(along[axis]) <= along[axis][-1] - along[axis][0] for along in found.values())
-            for axis in (0, 1)
-        ]
         for place, seen in found.items():
             ways = [
-                way(reaches, axis, place[axis], everything[axis], seen[axis], self.images.shape[axis - 2], gaps[axis])
+                way(reaches, axis, place[axis], everything[axis], seen[axis], self.images.shape[axis - 2], self.dilated)
                 for axis in (0, 1)
             ]
             computed = Box(ways[0].first, ways[1].first, ways[0].last, ways[1].last)
@@ -198,7 +195,7 @@ class Way(NamedTuple):
     agrees: bool
 
 
-def way(reaches: Field, axis: int, unit: int, everything: list[int], seen: list[int], size: int, gaps: bool) -> Way:
+def way(reaches: Field, axis: int, unit: int, everything: list[int], seen: list[int], size: int, dilated: bool) -> Way:
     """What was computed in one direction, as far as it is in the image, and whether `seen` is that.
 
     A unit in the frame is no path to the image: where windows do not come out even, no unit sees the last pixels, and
@@ -208,10 +205,10 @@ def way(reaches: Field, axis: int, unit: int, everything: list[int], seen: list[
     first, last = reach.first + unit * reach.stride, reach.last + unit * reach.stride
     low, high = max(ceil(first), everything[0]), min(floor(last), everything[-1], size - 1)
     if not seen:
-        return Way(low, high, not reaches.exact)  # a transposed layer can leave units that nothing feeds
-    # Where what units see has gaps, the pixel at which a box is cut may lie in one.
-    starts = seen[0] == low or (seen[0] > low and (not reaches.exact or (gaps and first < low)))
-    ends = seen[-1] == high or (seen[-1] < high and (not reaches.exact or (gaps and last > high)))
+        return Way(low, high, not reaches.exact or dilated)  # nothing feeds some units of such layers
+    # Dilated windows leave out units, so that the one at which a box is cut may be one that is not looked at.
+    starts = seen[0] == low or (seen[0] > low and (not reaches.exact or (dilated and first < low)))
+    ends = seen[-1] == high or (seen[-1] < high and (not reaches.exact or (dilated and last > high)))
     return Way(low, high, starts and ends)
 
 

@@ -60,6 +60,8 @@ class Layer:
     """How the numbers come about."""
     notes: tuple[str, ...] = ()
     """What could not be analysed, and where paths disagree."""
+    window: tuple[int, ...] = ()
+    """What a unit of a convolution or a pooling looks at: (height, width)."""
 
 
 @dataclass(frozen=True)
@@ -212,6 +214,7 @@ class Assembly:
             offset=Span(*(whole(reach.first) for reach in last.reach)),
             formulas=tuple(formulas),
             notes=tuple(self.notes(operations, costs, group)),
+            window=next((cost.window for cost in costs if cost.kind == kind), ()),
         )
 
     def sources(self, group: Group, operations: list[Operation]) -> Iterator[str]:

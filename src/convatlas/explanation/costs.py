@@ -132,7 +132,9 @@ def pooling(kind: str) -> Callable[[Operation], Cost]:
                         ceil_mode=bool(given.get("ceil_mode")))
             for d in range(dims)
         ]  # fmt: skip
-        return Cost(kind, elementwise=numbers(operation) * prod(kernel), formulas=tuple(once(sizes)), window=tuple(kernel))
+        return Cost(
+            kind, elementwise=numbers(operation) * prod(kernel), formulas=tuple(once(sizes)), window=tuple(kernel)
+        )
 
     return rule
 

@@ -105,8 +105,10 @@ class Box:
     @property
     def trimmings(self) -> str:
         """`BN, ReLU`: what follows or goes before its one layer."""
-        kinds = [short(layer) for layer in self.layers if layer not in self.main and layer.kind != "flatten"]
-        return ", ".join(dict.fromkeys(kinds)) if len(self.main) == 1 else ""
+        if len(main := self.main) > 1:
+            return ""
+        kinds = (short(layer) for layer in self.layers if layer not in main and layer.kind != "flatten")
+        return ", ".join(dict.fromkeys(kinds))
 
     @property
     def size(self) -> str:

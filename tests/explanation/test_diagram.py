@@ -178,6 +178,13 @@ def test_a_module_of_the_user_s_is_drawn_with_its_branches() -> None:
     assert [box.box.name for box in drawing.boxes] == ["images", "left", "right", "addition", "last"]
 
 
+def test_what_makes_maps_larger_has_a_box_of_its_own() -> None:
+    grown = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Upsample(scale_factor=2), nn.Conv2d(4, 2, 1), nn.ReLU())
+    boxes = check(explain(grown, input_size=(3, 8, 8))).boxes
+    assert [box.box.shape for box in boxes] == [(3, 8, 8), (4, 8, 8), (4, 16, 16), (2, 16, 16)]
+    assert [box.box.trimmings for box in boxes] == ["", "ReLU", "", "ReLU"]
+
+
 def test_what_cannot_be_drawn_is_told(explained: dict[str, Explanation]) -> None:
     with pytest.raises(ca.InputError, match=r"googlenet has no part 'inception_4z'; the nearest: .*inception_4"):
         to_svg(explained["googlenet"], part="inception_4z")

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import groupby
+from math import prod
 from typing import NamedTuple
 
 from convatlas.errors import InputError
@@ -67,6 +68,8 @@ class Box:
 
     name: str
     layers: tuple[Layer, ...]
+    main: tuple[Layer, ...]
+    """The layers without what only trims them, such as activations; or all, where there is nothing else."""
     label: str
     """The name without that of the module that is drawn."""
     inputs: tuple[int, ...]
@@ -79,11 +82,6 @@ class Box:
     """How much coarser its output is than its input."""
 
     @property
-    def main(self) -> list[Layer]:
-        """The layers without what only trims them, such as activations; or all, where there is nothing else."""
-        return [layer for layer in self.layers if not trims(layer)] or list(self.layers)
-
-    @property
     def kind(self) -> str:
         """That of the layer that does most of the work."""
         return max(self.main, key=lambda layer: layer.macs).kind if self.layers else "input"
@@ -93,8 +91,8 @@ class Box:
         """What it does: `3×3 conv`, `4 blocks`, `7 layers`."""
         if not self.layers:
             return ""
-        if all(map(trims, self.layers)):
-            return ", ".join(short(layer) for layer in self.layers)
+        if all(family(layer.kind) == "other" for layer in self.main):
+            return ", ".join(dict.fromkeys(short(layer) for layer in self.main))
         if len(self.main) > 1:
             computing = [layer for layer in self.main if family(layer.kind) != "join"]
             if len(alike := {short(layer) for layer in self.main}) == 1:
@@ -105,9 +103,9 @@ class Box:
     @property
     def trimmings(self) -> str:
         """`BN, ReLU`: what follows or goes before its one layer."""
-        if len(main := self.main) > 1:
+        if len(self.main) > 1:
             return ""
-        kinds = (short(layer) for layer in self.layers if layer not in main and layer.kind != "flatten")
+        kinds = (short(layer) for layer in self.layers if layer not in self.main and layer.kind != "flatten")
         return ", ".join(dict.fromkeys(kinds))
 
     @property
@@ -130,9 +128,11 @@ def short(layer: Layer) -> str:
     return " ".join(filter(None, ["×".join(map(str, layer.window)), SHORT.get(layer.kind, layer.kind)]))
 
 
-def trims(layer: Layer) -> bool:
-    """Whether it is drawn with its neighbour: normalisation, activation and what else leaves maps as they are."""
-    return family(layer.kind) == "other" and len(layer.inputs) == 1 and "shuffle" not in layer.kind and not layer.macs
+def trims(layer: Layer, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether it is drawn with its neighbour: normalisation, activation and what else leaves as many numbers."""
+    if family(layer.kind) != "other" or "shuffle" in layer.kind or layer.macs or len(layer.inputs) != 1:
+        return False
+    return prod(layer.output_shape) == prod(shapes[layer.inputs[0]])
 
 
 def condense(explanation: Explanation, *, part: str = "", depth: int | None = None) -> list[Box]:
@@ -182,6 +182,8 @@ def stem(name: str, part: str, depth: int) -> str:
 
 def boxed(explanation: Explanation, layers: list[Layer], part: str, depth: int) -> list[Box]:
     """The boxes at one depth. A module that is left and entered again has two, so that no edge goes back."""
+    shapes = {layer.name: layer.output_shape for layer in explanation.layers} | {IMAGES: tuple(explanation.input_size)}
+    trimming = {layer.name for layer in layers if trims(layer, shapes)}
     groups = {i: list(g) for i, (_, g) in enumerate(groupby(layers, key=lambda layer: stem(layer.name, part, depth)))}
     owner = {layer.name: i for i, group in groups.items() for layer in group}
     readers = defaultdict(set)
@@ -201,30 +203,30 @@ def boxed(explanation: Explanation, layers: list[Layer], part: str, depth: int) 
         return {owner[name] for layer in groups[i] for name in readers[layer.name]} - {i}
 
     # What only trims belongs to what it follows, or else, if that feeds others too, to what it goes before.
-    trimming = [i for i, group in groups.items() if all(map(trims, group))]
-    for i in trimming:
+    only = [i for i, group in groups.items() if all(layer.name in trimming for layer in group)]
+    for i in only:
         if len(before := sources(i)) == 1 and -1 not in before and targets(*before) == {i}:
             merge(i, *before, front=False)
-    for i in reversed([i for i in trimming if i in groups]):
+    for i in reversed([i for i in only if i in groups]):
         if len(after := targets(i)) == 1:
             merge(i, *after, front=True)
 
     strides = {layer.name: layer.stride.height for layer in explanation.layers} | {IMAGES: 1}
-    shapes = {layer.name: layer.output_shape for layer in explanation.layers} | {IMAGES: tuple(explanation.input_size)}
     ours = {layer.name for layer in layers}
     outside = list(dict.fromkeys(name for layer in layers for name in layer.inputs if name not in ours))
-    boxes = [Box(name, (), name, (), shapes[name]) for name in outside]
+    boxes = [Box(name, (), (), name, (), shapes[name]) for name in outside]
     place = {name: at for at, name in enumerate(outside)}
     for group in groups.values():
         names = {layer.name for layer in group}
         feeding = list(dict.fromkeys(name for layer in group for name in layer.inputs if name not in names))
-        at, last, main = len(boxes), group[-1], [layer for layer in group if not trims(layer)] or group
+        at, last, main = len(boxes), group[-1], [layer for layer in group if layer.name not in trimming] or group
         name = common(stem(layer.name, part, depth) for layer in main)
         finest = max((strides[source] for source in feeding), default=1)
         boxes.append(
             Box(
                 name=name,
                 layers=tuple(group),
+                main=tuple(main),
                 label=name.removeprefix(f"{part}."),
                 inputs=tuple(dict.fromkeys(place[source] for source in feeding)),
                 shape=last.output_shape,

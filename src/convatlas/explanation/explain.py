@@ -157,22 +157,35 @@ def explain(
     InputError for an unknown name or change, for images that the network does not take, and for a module that cannot
     be run so.
     """
+    module, size, card, name = prepared(model, input_size, real=real, **changes)
+    found = trace(module, size, device="cpu" if real else "meta")
+    layers, unused = Assembly(found).layers()
+    changed = differences(module, card) if isinstance(module, Network) and card else {}
+    return Explanation(name, size, layers, card=card, changes=changed, unused=unused)
+
+
+def prepared(
+    model: str | nn.Module, input_size: Size | None, *, real: bool, **changes: Any
+) -> tuple[nn.Module, Size, Card | None, str]:
+    """The module, the size of its images, its card where it is one of the atlas, and its name.
+
+    Raises InputError for an unknown name or change, and where the size cannot be known.
+    """
     card, name = None, type(model).__name__
     if isinstance(model, str):
         card, name = model_card(model), model
         with torch.device("cpu" if real else "meta"):
-            model = build(name, **({"in_channels": input_size[0]} if input_size else {}), **changes)
+            module: nn.Module = build(name, **({"in_channels": input_size[0]} if input_size else {}), **changes)
     elif changes:
         raise InputError(f"changes are for networks of the atlas, by name, and not for a module: {', '.join(changes)}")
-    if isinstance(model, Network) and card is None and model.name != "network":
-        card, name = model_card(model.name), model.name
+    else:
+        module = model
+    if isinstance(module, Network) and card is None and module.name != "network":
+        card, name = model_card(module.name), module.name
     size = input_size or (card.input_size if card else None)
     if size is None:
         raise InputError("a module does not say what images it takes; give input_size, such as (3, 224, 224)")
-    found = trace(model, size, device="cpu" if real else "meta")
-    layers, unused = Assembly(found).layers()
-    changed = differences(model, card) if isinstance(model, Network) and card else {}
-    return Explanation(name, size, layers, card=card, changes=changed, unused=unused)
+    return module, size, card, name
 
 
 def differences(network: Network, card: Card) -> dict[str, Any]:
@@ -292,6 +305,8 @@ class Assembly:
         after = self.fields[group.operations[-1]][0]
         if not after.known and all(each.known for each in before[:1]):
             yield "what its units see is not followed: taken as all that is seen before it"
+        if not after.exact and all(each.exact for each in before):
+            yield "its units see by turns a unit more or less: their receptive field is the most that one sees"
         if not after.aligned and all(each.aligned for each in before):
             yield "the paths that meet here look at places that are shifted against each other"
 

@@ -79,6 +79,8 @@ class Field:
     """False behind an operation that could not be analysed; then it is all that any of its inputs' units see."""
     aligned: bool = True
     """False where paths were joined whose fields have other centres."""
+    exact: bool = True
+    """False behind a transposed layer with a stride: units see by turns a unit more or less, and this is the most."""
 
     def collapsed(self, dims: Iterable[int], *, known: bool = True) -> "Field":
         """Each unit sees what all units along these dimensions see."""
@@ -124,6 +126,7 @@ class Field:
             units=(max(self.units[0], other.units[0]), max(self.units[1], other.units[1])),
             known=self.known and other.known,
             aligned=self.aligned and other.aligned and aligned,
+            exact=self.exact and other.exact,
         )
 
 
@@ -198,7 +201,7 @@ def convolution(operation: Operation, fields: list[Field]) -> Field:
             ),
             operation.output.shape[at + 2],
         )
-    return field
+    return replace(field, exact=field.exact and not (given["transposed"] and max(strides) > 1))
 
 
 def pooling(operation: Operation, fields: list[Field]) -> Field:

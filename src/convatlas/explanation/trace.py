@@ -183,7 +183,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if any(isinstance(value, Value) for value in inputs):
             place, (path, call) = len(self.operations), self.stack[-1]
             known = values = tuple(Value(place, at, tuple(tensor.shape)) for at, tensor in enumerate(outputs))
-            name, pointwise = func.overloadpacket.__name__, torch.Tag.pointwise in func.tags
+            name = func.overloadpacket.__name__.removesuffix("_")  # `relu_` does in place what `relu` does
+            pointwise = torch.Tag.pointwise in func.tags
             self.operations.append(Operation(name, path, call, arguments, values, pointwise))
         else:
             parameters = frozenset[str]().union(*(v.parameters for v in inputs if isinstance(v, Weight)))

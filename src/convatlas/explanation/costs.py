@@ -24,6 +24,8 @@ class Cost:
     params: int = 0
     """Of the weights in the shape in which they are used."""
     formulas: tuple[str, ...] = ()
+    window: tuple[int, ...] = ()
+    """Of a convolution or a pooling: (height, width)."""
     counted: bool = True
     """False where there is no rule for the operation, and 0 is no count."""
 
@@ -105,7 +107,8 @@ def convolution(operation: Operation) -> Cost:
     kind = "transposed convolution" if given["transposed"] else "convolution"
     if groups > 1:
         kind = f"depthwise {kind}" if groups == ins else f"grouped {kind}"
-    return Cost(kind, macs=macs.value, params=params.value, formulas=(*once(sizes), params.formula, macs.formula))
+    formulas = (*once(sizes), params.formula, macs.formula)
+    return Cost(kind, macs=macs.value, params=params.value, formulas=formulas, window=tuple(kernel))
 
 
 def once(sizes: list[Sum]) -> list[str]:
@@ -129,7 +132,9 @@ def pooling(kind: str) -> Callable[[Operation], Cost]:
                         ceil_mode=bool(given.get("ceil_mode")))
             for d in range(dims)
         ]  # fmt: skip
-        return Cost(kind, elementwise=numbers(operation) * prod(kernel), formulas=tuple(once(sizes)))
+        return Cost(
+            kind, elementwise=numbers(operation) * prod(kernel), formulas=tuple(once(sizes)), window=tuple(kernel)
+        )
 
     return rule
 

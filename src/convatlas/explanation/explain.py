@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from fractions import Fraction
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import nn
@@ -17,6 +17,9 @@ from convatlas.explanation.trace import Operation, Size, Trace, Value, trace
 from convatlas.models import build, model_card
 from convatlas.network import Network
 from convatlas.registry import Card
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 IMAGES = "images"
 """The name of what feeds the first layer."""
@@ -64,6 +67,8 @@ class Layer:
     """How the numbers come about."""
     notes: tuple[str, ...] = ()
     """What could not be analysed, and where paths disagree."""
+    window: tuple[int, ...] = ()
+    """What a unit of a convolution or a pooling looks at: (height, width)."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +118,18 @@ class Explanation:
     def left_out(self) -> tuple[Layer, ...]:
         """The layers of which something could not be analysed."""
         return tuple(layer for layer in self.layers if layer.notes)
+
+    def to_svg(self, *, part: str = "", depth: int | None = None) -> str:
+        """A drawing that stands alone, of the network or of the module `part` opened: see `diagram.to_svg`."""
+        from convatlas.explanation.diagram import to_svg
+
+        return to_svg(self, part=part, depth=depth)
+
+    def to_html(self, *, picture: "Image | None" = None) -> str:
+        """A page that stands alone, with receptive fields shown on `picture`, or on one of ours: see `page.to_html`."""
+        from convatlas.explanation.page import to_html
+
+        return to_html(self, picture=picture)
 
     def __getitem__(self, name: str) -> Layer:
         """The layer of that name. Raises KeyError where there is none."""
@@ -279,6 +296,7 @@ class Assembly:
             offset=Span(*(whole(reach.first) for reach in last.reach)),
             formulas=tuple(formulas),
             notes=tuple(self.notes(operations, costs, group)),
+            window=next((cost.window for cost in costs if cost.kind == kind), ()),
         )
 
     def sources(self, group: Group, operations: list[Operation]) -> Iterator[str]:

@@ -4,6 +4,7 @@ Sizes are of one direction. Costs are multiply-accumulates (MACs) on one image.
 """
 
 from collections.abc import Sequence
+from fractions import Fraction
 from math import prod
 from typing import NamedTuple
 
@@ -27,10 +28,10 @@ def output_size(
     but has to begin in the image or the frame before it. Raises ValueError where no window fits.
     """
     reach = dilation * (kernel_size - 1) + 1
-    if size + 2 * padding < reach:
-        raise ValueError(f"a window of {reach} does not fit into {size} with a padding of {padding}")
     rest = size - reach + 2 * padding
     units = (-(-rest // stride) if ceil_mode else rest // stride) + 1
+    if units < 1:
+        raise ValueError(f"a window of {reach} does not fit into {size} with a padding of {padding}")
     k = str(kernel_size) if dilation == 1 else f"({dilation}·({kernel_size} − 1) + 1)"
     left, right = "⌈⌉" if ceil_mode else "⌊⌋"
     formula = f"{left}({size} − {k} + 2·{padding}) / {stride}{right} + 1"
@@ -79,6 +80,70 @@ def product_macs(rows: int, inner: int, columns: int, *, times: int = 1) -> Sum:
     value = times * rows * inner * columns
     factors = [n for n in (times, rows, columns) if n > 1] + [inner]
     return Sum(value, f"{value:,} = " + " · ".join(map(str, factors)))
+
+
+class Window(NamedTuple):
+    """A layer as what it sees of the one before: a kernel of so many units, and a step of so many to the next."""
+
+    kernel_size: int
+    stride: int = 1
+    dilation: int = 1
+
+
+def receptive_field(stack: Sequence[Window]) -> Sum:
+    """How far into the input a unit of the last of these layers sees: 1 + Σ d · (k − 1) · (the strides before it).
+
+    Araujo, Norris and Sim 2019, "Computing receptive fields of convolutional neural networks", eq. 2.
+    """
+    value, step, terms = 1, 1, ["1"]
+    for kernel_size, stride, dilation in stack:
+        value += dilation * (kernel_size - 1) * step
+        terms.append("·".join([*(str(n) for n in (dilation,) if n > 1), f"({kernel_size} − 1)", str(step)]))
+        step *= stride
+    return Sum(value, f"{value:,} = {' + '.join(terms)}")
+
+
+class Conv(NamedTuple):
+    """A convolution of square kernels without a bias, as factorisations are counted."""
+
+    in_channels: int
+    out_channels: int
+    kernel_size: int
+    groups: int = 1
+
+    @property
+    def params(self) -> Sum:
+        """Its weights."""
+        return conv_params(
+            self.in_channels, self.out_channels, (self.kernel_size,) * 2, groups=self.groups, bias=False
+        )
+
+    def macs(self, height: int, width: int) -> Sum:
+        """Its products, where its maps are of `height` × `width`."""
+        return conv_macs(
+            self.in_channels, self.out_channels, (self.kernel_size,) * 2, (height, width), groups=self.groups
+        )
+
+
+def total(parts: Sequence[Sum]) -> Sum:
+    """What several sums come to together: `69,632 = 16,384 + 36,864 + 16,384`."""
+    value = sum(part.value for part in parts)
+    return Sum(value, f"{value:,} = {' + '.join(f'{part.value:,}' for part in parts)}")
+
+
+def stack_params(convs: Sequence[Conv]) -> Sum:
+    """The weights of several convolutions: of a factorisation, or of the branches of a block."""
+    return total([conv.params for conv in convs])
+
+
+def stack_macs(convs: Sequence[Conv], height: int, width: int) -> Sum:
+    """The products of several convolutions that all give maps of `height` × `width`."""
+    return total([conv.macs(height, width) for conv in convs])
+
+
+def saving(before: Sum, after: Sum) -> Fraction:
+    """How many times the second costs less than the first."""
+    return Fraction(before.value, after.value)
 
 
 def times(sizes: Sequence[int]) -> str:

@@ -45,7 +45,8 @@ def cost_of(operation: Operation) -> Cost:
 KINDS = {
     "relu": "ReLU", "sigmoid": "sigmoid", "tanh": "tanh", "gelu": "GELU", "silu": "SiLU", "hardtanh": "ReLU6",
     "add": "addition", "sub": "subtraction", "mul": "multiplication", "div": "division", "pow": "power", "neg": "sign",
-    "native_dropout": "dropout", "native_layer_norm": "layer normalisation", "native_group_norm": "group normalisation",
+    "native_dropout": "dropout", "_prelu_kernel": "PReLU",
+    "native_layer_norm": "layer normalisation", "native_group_norm": "group normalisation",
     "_softmax": "softmax", "_safe_softmax": "softmax", "_log_softmax": "softmax", "sum": "sum", "amax": "maximum",
 }  # fmt: skip
 SILENT = frozenset(
@@ -71,6 +72,8 @@ SILENT = frozenset(
         "split",
         "split_with_sizes",
         "unbind",
+        "unsafe_split",
+        "stack",
         "chunk",
         "empty_like",
         "zeros_like",

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, fields
 from fractions import Fraction
 from functools import cached_property
@@ -13,7 +14,7 @@ from torch import nn
 from convatlas.errors import InputError
 from convatlas.explanation.costs import Cost, cost_of
 from convatlas.explanation.field import Field, carry, of_images
-from convatlas.explanation.trace import Operation, Size, Trace, Value, trace
+from convatlas.explanation.trace import Operation, Size, Trace, Unfilled, Value, trace
 from convatlas.models import build, model_card
 from convatlas.network import Network
 from convatlas.registry import Card
@@ -191,7 +192,7 @@ def prepared(
     card, name = None, type(model).__name__
     if isinstance(model, str):
         card, name = model_card(model), model
-        with torch.device("cpu" if real else "meta"):
+        with nullcontext() if real else Unfilled(), torch.device("cpu" if real else "meta"):
             module: nn.Module = build(name, **({"in_channels": input_size[0]} if input_size else {}), **changes)
     elif changes:
         raise InputError(f"changes are for networks of the atlas, by name, and not for a module: {', '.join(changes)}")
@@ -295,7 +296,7 @@ class Assembly:
             stride=Span(*(whole(reach.stride) for reach in last.reach)),
             offset=Span(*(whole(reach.first) for reach in last.reach)),
             formulas=tuple(formulas),
-            notes=tuple(self.notes(operations, costs, group)),
+            notes=tuple(dict.fromkeys(self.notes(operations, costs, group))),
             window=next((cost.window for cost in costs if cost.kind == kind), ()),
         )
 

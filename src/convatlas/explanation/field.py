@@ -169,6 +169,7 @@ AS_IT_IS = frozenset(
         "alias",
         "detach",
         "native_dropout",
+        "_prelu_kernel",
         "dropout",
         "expand",
         "empty_like",
@@ -400,7 +401,7 @@ RULES: dict[str, Rule] = {
     "expand": expanded,
     "slice": sliced,
     "select": selected,
-    **dict.fromkeys(("split", "split_with_sizes", "unbind_copy", "chunk"), parted),
+    **dict.fromkeys(("split", "unsafe_split", "split_with_sizes", "unbind_copy", "chunk"), parted),
     "unbind": selected,
     "cat": concatenated,
 }  # fmt: skip

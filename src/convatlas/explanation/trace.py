@@ -1,13 +1,16 @@
 """What a module computes, operation by operation: one forward pass on the meta device, where nothing is allocated."""
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from convatlas.errors import InputError
 
@@ -90,31 +93,145 @@ def trace(module: nn.Module, size: Size, *, device: str = "meta") -> Trace:
 
     Raises InputError where the module cannot be run so, with the module at which it stops.
     """
-    names = dict((*module.named_parameters(), *module.named_buffers()))
+    recorder, error = attempt(module, size, device)
+    if error is not None:
+        raise InputError(refusal(module, size, device, recorder, error)) from error
     parameters = {name: parameter.numel() for name, parameter in module.named_parameters()}
-    with torch.no_grad():
-        tensors = {name: tensor.to(device) for name, tensor in names.items()}
-    recorder = Recorder({name: tensors[name] for name in parameters}, meta=device == "meta")
-    images = torch.empty((1, *size), device=device)
-    recorder.values[id(images)] = Value(-1, 0, tuple(images.shape))
-    with evaluating(module), recorder.watching(module), torch.no_grad(), recorder:
-        try:
-            # A module may hold the same tensor under two names, and some may not be parameters by name.
-            torch.func.functional_call(module, tensors, (images,), tie_weights=True)
-        except InputError:
-            raise
-        except Exception as error:
-            raise InputError(recorder.reason(error, size)) from error
     leaves = {path: part for path, part in module.named_modules() if not any(part.children())}
-    return Trace(tuple(images.shape), recorder.operations, parameters, leaves)
+    return Trace((1, *size), recorder.operations, parameters, leaves)
 
 
-NORM = torch.ops.aten.native_batch_norm.default
+def attempt(module: nn.Module, size: Size, device: str) -> tuple["Recorder", Exception | None]:
+    """The pass as far as it came, and what ended it."""
+    if lazy := [name for name, tensor in module.named_parameters() if is_lazy(tensor)]:
+        raise InputError(f"{lazy[0]} has no shape before its module has seen an image; call the module on one first")
+    recorder = Recorder(device)
+    images = torch.zeros((1, *size), device=device)
+    recorder.learn(images, Value(-1, 0, tuple(images.shape)))
+    with evaluating(module), moved(module, recorder), recorder.watching(module), torch.no_grad(), recorder:
+        try:
+            answers = [tensor for tensor in tree_leaves(module(images)) if isinstance(tensor, Tensor)]
+            if not any(isinstance(recorder.known(answer), Value) for answer in answers):
+                raise InputError("the answer does not come from the images by operations of torch alone, as in numpy")
+        except Exception as error:
+            return recorder, error
+    return recorder, None
 
 
-def normalized(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """What batch normalisation returns in evaluation: torch takes half of a pass on the meta device to find it out."""
+@contextmanager
+def moved(module: nn.Module, recorder: "Recorder") -> Iterator[None]:
+    """The weights on the recorder's device, under the same names, and afterwards the module's own again.
+
+    `torch.func.functional_call` would leave a module that is in two places with another's weights.
+    """
+    names = {id(parameter): name for name, parameter in module.named_parameters()}
+    owners: list[dict[str, Any]] = [held for part in module.modules() for held in (part._parameters, part._buffers)]
+    before = [dict(held) for held in owners]
+    there: dict[int, Tensor] = {}
+    for tensor in (tensor for held in before for tensor in held.values() if tensor is not None):
+        if id(tensor) not in there:
+            there[id(tensor)] = tensor.detach().to(recorder.device)
+            weight = Weight(frozenset({names[id(tensor)]} if id(tensor) in names else ()), tuple(tensor.shape))
+            recorder.learn(there[id(tensor)], weight)
+            recorder.learn(tensor, weight)  # of which a module may keep a list, as nn.LSTM does
+    try:
+        for held in owners:
+            held.update({name: there[id(tensor)] for name, tensor in held.items() if tensor is not None})
+        yield
+    finally:
+        for held, was in zip(owners, before, strict=True):
+            held.clear()
+            held.update(was)
+
+
+def refusal(module: nn.Module, size: Size, device: str, recorder: "Recorder", error: Exception) -> str:
+    """Why the pass ended, in a sentence: where, what came there and what is needed, and which images would do."""
+    if isinstance(error, ValueError) and (isinstance(error, InputError) or not recorder.operations):
+        return str(error)  # the module's own check of its images
+    path = recorder.stack[-1][0]
+    where = f"{path} ({type(module.get_submodule(path)).__name__})" if path else "the network itself"
+    images = "×".join(map(str, size))
+    if mismatch := recorder.mismatch():
+        what, came, needed = mismatch
+        said = f"{where} takes {needed} {what}, and of images of {images} it gets {came}"
+    else:
+        words = " ".join(str(error).split()) or type(error).__name__
+        said = f"images of {images} get as far as {where}, which says: {words}"
+        if device == "meta" and "meta" in words.lower():
+            what = f"{recorder.name.strip('_')} in {where}" if recorder.name else where
+            return f"{what} needs numbers, and here none are computed ({words}); give real=True, or --real"
+    if fits := fitting(module, size[0]):
+        least, most = fits
+        more = f" to {size[0]}×{most}×{most}" if most < LARGEST else " and more"
+        return f"{said}; images of {size[0]}×{least}×{least}{'' if most == least else more} fit"
+    return said
+
+
+LARGEST = 1024
+"""The side of the largest images that are tried."""
+
+
+def fitting(module: nn.Module, channels: int) -> tuple[int, int] | None:
+    """The least and the greatest side of the square images that the module takes, found by trying; None if it has none.
+
+    What comes to a dense layer grows with the image, so that half of the sizes that are left are told by each try.
+    """
+
+    def too_large(side: int) -> int:
+        """−1 where the image is too small, 0 where it fits, 1 where more comes to a layer than it takes."""
+        recorder, error = attempt(module, (channels, side, side), "meta")
+        _, came, needed = recorder.mismatch() or ("", 0, 0)
+        return 0 if error is None else 1 if came > needed else -1
+
+    sides = range(1, LARGEST + 1)
+    least = bisect_left(sides, 0, key=too_large)
+    most = bisect_right(sides, 0, lo=least, key=too_large) - 1
+    return (sides[least], sides[most]) if least <= most else None
+
+
+def same(x: Tensor, *_: Any) -> Tensor:
+    """What an operation returns whose output is like its input."""
+    return torch.empty_like(x)
+
+
+def normalized(x: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """What batch normalisation returns in evaluation."""
     return torch.empty_like(x), x.new_empty(0), x.new_empty(0)
+
+
+aten = torch.ops.aten
+SHORTCUTS: dict[Any, Callable[..., Any]] = {
+    aten.native_batch_norm.default: normalized,
+    aten.relu.default: same,
+    aten.sigmoid.default: same,
+    aten.add.Tensor: same,
+}
+"""What operators of most networks return on the meta device: torch takes more than half of a pass to find it out."""
+
+
+def alike(args: Sequence[Any]) -> bool:
+    """Whether a shortcut holds for the arguments: a sum of two shapes or types is not like its first."""
+    x, y = args[0], args[1] if len(args) == 2 else None
+    return bool(x.is_floating_point()) and (not isinstance(y, Tensor) or (x.shape, x.dtype) == (y.shape, y.dtype))
+
+
+def together(args: Any, kwargs: Any) -> tuple[Any, Any]:
+    """The arguments on the meta device, if one is: constants that a module keeps outside of its buffers follow it."""
+    tensors = [value for value in flat((*args, *kwargs.values())) if isinstance(value, Tensor)]
+    if len({tensor.is_meta for tensor in tensors}) < 2:
+        return args, kwargs
+    moved: tuple[Any, Any] = tree_map_only(Tensor, lambda tensor: tensor.to("meta"), (args, kwargs))
+    return moved
+
+
+class Unfilled(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """On the meta device there are no weights to fill with their first values."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return args[0] if func.overloadpacket.__name__.endswith("_") else func(*args, **(kwargs or {}))
 
 
 @contextmanager
@@ -133,8 +250,11 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Writes down each operation on what comes from the images, and passes on what comes from weights alone."""
 
-    weights: dict[str, Tensor]
-    meta: bool
+    device: str
+    name: str = ""
+    """Of the operation that was called last, whether or not it ended well."""
+    arguments: dict[str, Any] = field(default_factory=dict)
+    """What it was called with."""
     operations: list[Operation] = field(default_factory=list)
     values: dict[int, Value | Weight] = field(default_factory=dict)
     stack: list[tuple[str, int]] = field(default_factory=lambda: [("", 0)])
@@ -142,9 +262,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __post_init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.kept: list[Tensor] = list(self.weights.values())  # an id stands for a tensor as long as that lives
-        for name, tensor in self.weights.items():
-            self.values[id(tensor)] = Weight(frozenset([name]), tuple(tensor.shape))
+        self.kept: list[Tensor] = []
+
+    def learn(self, tensor: Tensor, value: Value | Weight) -> None:
+        """What the tensor stands for. It is kept: an id stands for a tensor as long as that lives."""
+        self.values[id(tensor)] = value
+        self.kept.append(tensor)
 
     @contextmanager
     def watching(self, module: nn.Module) -> Iterator[None]:
@@ -176,22 +299,24 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         names = [argument.name for argument in func._schema.arguments]
         arguments = {name: self.known(value) for name, value in (*zip(names, args, strict=False), *kwargs.items())}
-        result = normalized(args[0]) if func is NORM and self.meta else func(*args, **kwargs)
+        self.name, self.arguments = func.overloadpacket.__name__.removesuffix("_"), arguments  # `relu_`, in place
+        if self.device == "meta":
+            args, kwargs = together(args, kwargs)
+        shortcut = SHORTCUTS.get(func) if self.device == "meta" else None
+        result = shortcut(*args) if shortcut and alike(args) else func(*args, **kwargs)
         inputs = [value for value in flat(arguments.values()) if isinstance(value, Value | Weight)]
         outputs = [tensor for tensor in flat([result]) if isinstance(tensor, Tensor)]
         known: Sequence[Value | Weight]
-        if any(isinstance(value, Value) for value in inputs):
+        if any(isinstance(value, Value) for value in inputs) and outputs:
             place, (path, call) = len(self.operations), self.stack[-1]
             known = values = tuple(Value(place, at, tuple(tensor.shape)) for at, tensor in enumerate(outputs))
-            name = func.overloadpacket.__name__.removesuffix("_")  # `relu_` does in place what `relu` does
             pointwise = torch.Tag.pointwise in func.tags
-            self.operations.append(Operation(name, path, call, arguments, values, pointwise))
+            self.operations.append(Operation(self.name, path, call, arguments, values, pointwise))
         else:
             parameters = frozenset[str]().union(*(v.parameters for v in inputs if isinstance(v, Weight)))
             known = [Weight(parameters, tuple(tensor.shape)) for tensor in outputs]
         for tensor, value in zip(outputs, known, strict=True):
-            self.values[id(tensor)] = value
-            self.kept.append(tensor)
+            self.learn(tensor, value)
         return result
 
     def known(self, value: Any) -> Any:
@@ -202,9 +327,16 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return [self.known(item) for item in value]
         return value
 
-    def reason(self, error: Exception, size: Size) -> str:
-        """Why the pass ended, in a sentence."""
-        path = self.stack[-1][0] or "the network itself"
-        words = " ".join(str(error).split()) or type(error).__name__
-        what = f"images of {size[0]}×{size[1]}×{size[2]}"
-        return f"{what} get as far as {path}, which says: {words}"
+    def mismatch(self) -> tuple[str, int, int] | None:
+        """What a layer was given in another number than it takes, how many came and how many it takes."""
+        given = self.arguments
+        if self.name in ("addmm", "mm", "bmm"):
+            left, right = (given[name] for name in (("mat1", "mat2") if "mat1" in given else ("self", "mat2")))
+            what, came, needed = "features", left.shape[-1], right.shape[-2]
+        elif self.name == "convolution":
+            weight = given["weight"].shape
+            needed = weight[0] if given["transposed"] else weight[1] * given["groups"]
+            what, came = "channels", given["input"].shape[1]
+        else:
+            return None
+        return (what, came, needed) if came != needed else None

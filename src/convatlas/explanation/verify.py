@@ -223,7 +223,8 @@ def convolution(operation: Operation, given: dict[str, Any]) -> Tensor:
     x, groups, kernel = given["input"], given["groups"], given["weight"].shape[2:]
     sums = x.reshape(1, groups, x.shape[1] // groups, *x.shape[2:]).sum(2)
     y: Tensor = itself(operation, given | {"input": sums, "weight": torch.ones(groups, 1, *kernel), "bias": None})
-    return y.repeat_interleave(operation.output.shape[1] // groups, dim=1)
+    each = operation.output.shape[1] // groups
+    return y.unsqueeze(2).expand(1, groups, each, *y.shape[2:]).reshape(operation.output.shape)
 
 
 def pooling(operation: Operation, given: dict[str, Any]) -> Tensor:

@@ -1,0 +1,239 @@
+"""Modules of every kind, explained as they run, left as they were; and what is said where that cannot be."""
+
+from contextlib import suppress
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from convatlas.errors import InputError
+from convatlas.explanation.explain import Explanation, explain
+from convatlas.models import build
+
+
+class Applied(nn.Module):
+    """A module whose forward pass is a function of its parts and the images."""
+
+    def __init__(self, function: Any, **parts: nn.Module | nn.Parameter | Tensor) -> None:
+        super().__init__()
+        self.function = function
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.function(self, x)
+
+
+def tokens(x: Tensor) -> Tensor:
+    return x.flatten(2).transpose(1, 2)
+
+
+def seen(found: Explanation) -> list[tuple[str, str, int, int]]:
+    """Name, kind, parameters and MACs of each layer."""
+    return [(layer.name, layer.kind, layer.params, layer.macs) for layer in found.layers]
+
+
+def test_a_module_that_is_called_twice_is_two_layers_with_parameters_once() -> None:
+    module = Applied(lambda m, x: m.conv(torch.relu(m.conv(x))), conv=nn.Conv2d(4, 4, 3, padding=1))
+    found = explain(module, (4, 8, 8))
+    assert seen(found) == [
+        ("conv", "convolution", 148, 9_216), ("ReLU", "ReLU", 0, 0), ("conv (2)", "convolution", 0, 9_216),
+    ]  # fmt: skip
+    assert found.params == 148
+
+
+def test_functions_are_layers_too() -> None:
+    def forward(m: Any, x: Tensor) -> Tensor:
+        x = F.max_pool2d(F.conv2d(x, m.filters, stride=2), 2)
+        return F.linear(x.mean((2, 3)), m.weight)
+
+    module = Applied(forward, filters=nn.Parameter(torch.ones(5, 3, 3, 3)), weight=nn.Parameter(torch.ones(7, 5)))
+    assert seen(explain(module, (3, 9, 9))) == [
+        ("convolution", "convolution", 135, 2_160), ("max_pooling", "max pooling", 0, 0),
+        ("global_average_pooling", "global average pooling", 0, 0), ("dense", "dense", 35, 35),
+    ]  # fmt: skip
+
+
+def shared() -> nn.Module:
+    """One module under two names, and one weight in two modules."""
+    module = Applied(
+        lambda m, x: m.again(m.b(m.a(x))), a=nn.Conv2d(4, 4, 3, padding=1), b=nn.Conv2d(4, 4, 3, padding=1)
+    )
+    module.again, module.b.weight = module.a, module.a.weight
+    return module
+
+
+def test_shared_weights_count_once_and_the_layer_that_has_them_too_says_so() -> None:
+    found = explain(shared(), (4, 8, 8))
+    assert found.params == 148 + 4 == sum(p.numel() for p in shared().parameters())
+    assert [(layer.name, layer.params) for layer in found.layers] == [("a", 148), ("b", 4), ("a (2)", 0)]
+    assert "4 of the 148 are parameters here" in found["b"].formulas[-1]
+
+
+def test_parameters_that_the_pass_does_not_use_are_named() -> None:
+    module = Applied(lambda m, x: m.a(x), a=nn.Conv2d(1, 1, 1), idle=nn.Linear(3, 3))
+    found = explain(module, (1, 4, 4))
+    assert dict(found.unused) == {"idle.weight": 9, "idle.bias": 3}
+    assert found.params == 14
+
+
+@pytest.mark.parametrize("make", [shared, lambda: build("resnet20"), lambda: nn.LSTM(4, 2)])
+@pytest.mark.parametrize("size", [(4, 8, 8), (3, 1, 1)])
+def test_a_module_is_left_as_it_was_whether_or_not_it_could_be_explained(make: Any, size: Any) -> None:
+    module = make()
+    module.train()
+    next(module.children(), module).eval()
+
+    def state() -> Any:
+        names = {**dict(module.named_parameters(remove_duplicate=False)), **dict(module.named_buffers())}
+        flags = [(part.training, len(part._forward_hooks), len(part._forward_pre_hooks)) for part in module.modules()]
+        return {name: (id(tensor), tensor.device, tensor._version) for name, tensor in names.items()}, flags
+
+    before = state()
+    with suppress(InputError):
+        explain(module, size)
+    assert state() == before
+
+
+def test_control_flow_is_followed_as_it_runs() -> None:
+    def forward(m: Any, x: Tensor) -> Tensor:
+        while x.shape[-1] > 4:
+            x = m.conv(x)
+        return x
+
+    found = explain(Applied(forward, conv=nn.Conv2d(1, 1, 3)), (1, 9, 9))
+    assert [layer.output_shape for layer in found.layers] == [(1, 7, 7), (1, 5, 5), (1, 3, 3)]
+
+
+def test_constants_that_are_no_buffers_follow_the_images() -> None:
+    module = Applied(
+        lambda m, x: m.conv((x - m.mean) / torch.tensor([1.0, 2, 3]).view(3, 1, 1)), conv=nn.Conv2d(3, 4, 3)
+    )
+    module.mean = torch.ones(3, 1, 1)
+    assert [layer.kind for layer in explain(module, (3, 8, 8)).layers] == ["subtraction", "division", "convolution"]
+    assert module.mean.device.type == "cpu"
+
+
+def test_in_place_layers_are_as_others() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True)).to(
+        memory_format=torch.channels_last  # type: ignore[call-overload]
+    )
+    assert [layer.kind for layer in explain(module, (3, 8, 8)).layers] == [
+        "convolution", "batch normalisation", "ReLU",
+    ]  # fmt: skip
+
+
+def test_several_answers_in_a_structure() -> None:
+    def forward(m: Any, x: Tensor) -> Any:
+        x = m.a(x)
+        return {"map": x, "others": [m.b(x), None]}
+
+    found = explain(Applied(forward, a=nn.Conv2d(3, 4, 3), b=nn.Conv2d(4, 4, 3)), (3, 8, 8))
+    assert found["b"].inputs == ("a",)
+
+
+def test_attention_counts_its_two_products_and_four_dense_layers() -> None:
+    """16 tokens of 8 numbers in 2 heads: 4 · 16·8·8 in dense layers, 2 · 16·16·8 between tokens."""
+    module = Applied(lambda m, x: m.attend(*[tokens(x)] * 3, need_weights=False)[0])
+    module.attend = nn.MultiheadAttention(8, 2, batch_first=True)
+    found = explain(module, (8, 4, 4))
+    assert found.macs == 4 * 16 * 8 * 8 + 2 * 16 * 16 * 8
+    assert found.params == sum(p.numel() for p in module.parameters())
+    assert not found.unused
+
+
+def test_an_encoder_layer_has_its_parts() -> None:
+    module = Applied(lambda m, x: m.layer(tokens(x)), layer=nn.TransformerEncoderLayer(8, 2, 16, batch_first=True))
+    found = explain(module, (8, 4, 4))
+    assert found.macs == 4 * 16 * 8 * 8 + 2 * 16 * 16 * 8 + 2 * 16 * 8 * 16
+    assert found.params == sum(p.numel() for p in module.parameters())
+    assert found["layer.norm1"].kind == "layer normalisation"
+
+
+def test_a_recurrent_layer_counts_the_products_with_what_comes_from_the_image() -> None:
+    """4 gates of 6 from 8 inputs at 16 steps, and from 6 states at 15: the first state is zeros."""
+    module = Applied(lambda m, x: m.lstm(tokens(x))[0], lstm=nn.LSTM(8, 6, batch_first=True))
+    (lstm,) = explain(module, (8, 4, 4)).layers
+    assert (lstm.params, lstm.macs) == (sum(p.numel() for p in module.parameters()), 16 * 4 * 6 * 8 + 15 * 4 * 6 * 6)
+    assert lstm.notes == ("what its units see is not followed: taken as all that is seen before it",)
+
+
+def test_what_has_no_rule_is_said_to_be_left_out() -> None:
+    found = explain(Applied(lambda m, x: m.conv(torch.fft.fft2(x).abs()), conv=nn.Conv2d(3, 1, 3)), (3, 8, 8))
+    assert [layer.name for layer in found.left_out] == ["fft_c2c"]
+    assert "the operations of _fft_c2c are not counted" in found.left_out[0].notes
+
+
+def branching() -> nn.Module:
+    return Applied(lambda m, x: m.conv(x) + 1 if x.mean() > -1 else m.conv(x), conv=nn.Conv2d(1, 1, 3))
+
+
+def test_a_module_that_looks_at_numbers_is_refused_by_operation_and_module() -> None:
+    with pytest.raises(InputError, match=r"^local_scalar_dense in the network itself needs numbers.*; give real=True"):
+        explain(branching(), (1, 9, 9))
+    with pytest.raises(InputError, match=r"^local_scalar_dense in 0 \(Applied\) needs numbers"):
+        explain(nn.Sequential(branching()), (1, 9, 9))
+
+
+def test_a_module_that_looks_at_numbers_is_explained_where_they_are_computed() -> None:
+    assert [layer.kind for layer in explain(branching(), (1, 9, 9), real=True).layers][-2:] == [
+        "convolution",
+        "addition",
+    ]
+
+
+def test_a_pass_through_numpy_is_refused_and_not_counted_as_nothing() -> None:
+    module = Applied(lambda _, x: torch.from_numpy(x.numpy() * 2))
+    with pytest.raises(InputError, match="the answer does not come from the images by operations of torch alone"):
+        explain(module, (1, 4, 4), real=True)
+
+
+def test_a_lazy_module_is_asked_to_see_an_image_first() -> None:
+    with pytest.raises(InputError, match=r"0\.weight has no shape before its module has seen an image"):
+        explain(nn.Sequential(nn.LazyConv2d(4, 3)), (3, 8, 8))
+
+
+def cnn() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, 64, 11, 4), nn.MaxPool2d(3, 2), nn.Conv2d(64, 256, 3, 2, padding=1), nn.ReLU(), nn.Flatten(),
+        nn.Linear(9_216, 10),
+    )  # fmt: skip
+
+
+def test_images_of_a_wrong_size_are_told_the_layer_and_the_sizes_that_fit() -> None:
+    with pytest.raises(InputError) as refused:
+        explain(cnn(), (3, 224, 224))
+    assert str(refused.value) == (
+        "5 (Linear) takes 9216 features, and of images of 3×224×224 it gets 43264; images of 3×99×99 to 3×114×114 fit"
+    )
+    for side, fits in ((98, False), (99, True), (114, True), (115, False)):
+        if fits:
+            cnn()(torch.zeros(1, 3, side, side))
+        else:
+            with pytest.raises(RuntimeError):
+                cnn()(torch.zeros(1, 3, side, side))
+
+
+@pytest.mark.parametrize(
+    ("module", "size", "says"),
+    [
+        (cnn(), (1, 99, 99), "0 (Conv2d) takes 3 channels, and of images of 1×99×99 it gets 1"),
+        (cnn(), (3, 5, 5), "images of 3×99×99 to 3×114×114 fit"),
+        (nn.Sequential(nn.Conv2d(3, 1, 9)), (3, 5, 5), "images of 3×9×9 and more fit"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(7, 2)), (1, 2, 2),
+         "1 (Linear) takes 7 features, and of images of 1×2×2 it gets 4"),
+        (Applied(lambda m, x: F.linear(x.flatten(1), m.w), w=nn.Parameter(torch.ones(2, 9))), (1, 2, 2),
+         "the network itself takes 9 features, and of images of 1×2×2 it gets 4; images of 1×3×3 fit"),
+    ],
+)  # fmt: skip
+def test_a_refusal_ends_with_what_would_do_if_there_is_something(module: nn.Module, size: Any, says: str) -> None:
+    with pytest.raises(InputError) as refused:
+        explain(module, size)
+    assert str(refused.value).endswith(says)
+
+
+def test_a_network_of_the_atlas_says_itself_what_it_takes() -> None:
+    with pytest.raises(InputError, match="alexnet takes 227×227 images, for which its dense layers are made"):
+        explain("alexnet", (3, 100, 100))

@@ -1,7 +1,7 @@
 """Drawings: that nothing overlaps, that every line is there, and that the blocks of the papers are recognised."""
 
 import re
-from itertools import combinations
+from itertools import combinations, pairwise
 from xml.etree import ElementTree
 
 import pytest
@@ -33,7 +33,7 @@ def crossed(drawing: Drawing) -> list[tuple[str, str]]:
     found = []
     for edge in drawing.edges:
         points = [(float(x), float(y)) for x, y in re.findall(r"[ML ](-?[\d.]+) (-?[\d.]+)", edge.path)]
-        for (x, y), (other, below) in zip(points, points[1:], strict=False):
+        for (x, y), (other, below) in pairwise(points):
             for at, box in enumerate(drawing.boxes):
                 inside = box.x < x < box.x + box.width and max(y, box.y) + 2 < min(below, box.y + box.height) - 2
                 if x == other and inside and at not in (edge.source, edge.target):
@@ -179,7 +179,7 @@ def test_a_module_of_the_user_s_is_drawn_with_its_branches() -> None:
 
 
 def test_what_cannot_be_drawn_is_told(explained: dict[str, Explanation]) -> None:
-    with pytest.raises(ca.InputError, match="googlenet has no part 'inception_4z'; the nearest: .*inception_4"):
+    with pytest.raises(ca.InputError, match=r"googlenet has no part 'inception_4z'; the nearest: .*inception_4"):
         to_svg(explained["googlenet"], part="inception_4z")
     with pytest.raises(ca.InputError, match="1, its stages, or more, and got 0"):
         to_svg(explained["googlenet"], depth=0)

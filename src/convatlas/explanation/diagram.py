@@ -105,13 +105,13 @@ class Box:
     @property
     def trimmings(self) -> str:
         """`BN, ReLU`: what follows or goes before its one layer."""
-        kinds = [short(layer) for layer in self.layers if layer not in self.main]
+        kinds = [short(layer) for layer in self.layers if layer not in self.main and layer.kind != "flatten"]
         return ", ".join(dict.fromkeys(kinds)) if len(self.main) == 1 else ""
 
     @property
     def size(self) -> str:
-        """`96 × 55 × 55`."""
-        return " × ".join(map(str, self.shape))
+        """`96×55×55`."""
+        return "×".join(map(str, self.shape))
 
     @property
     def title(self) -> str:
@@ -300,9 +300,9 @@ class Drawing:
     frame: Frame
 
 
-def text_width(words: str, size: float = 12) -> float:
-    """About how wide a line of text is in a wide font."""
-    return 0.62 * size * len(words)
+def text_width(words: str, *, name: bool = False) -> float:
+    """About how wide a line of text is in a wide font: a name is bold, and larger."""
+    return (7.7 if name else 6.2) * len(words)
 
 
 def lay_out(explanation: Explanation, *, part: str = "", depth: int | None = None, width: float = WIDTH) -> Drawing:
@@ -344,10 +344,10 @@ def in_rows(name: str, boxes: Sequence[Box], width: float) -> Drawing:
     )
     solids = [solid(shape, scale) for shape in shapes]
     cells = [
-        max(length + deep, *(text_width(line, 12 if at == 0 else 11) for at, line in enumerate(labels(box))))
+        max(length + deep, *(text_width(line, name=at == 0) for at, line in enumerate(labels(box))))
         for box, (length, _, deep) in zip(boxes, solids, strict=True)
     ]
-    gap = 22.0
+    gap = 16.0
     spans = [(i, j) for j, box in enumerate(boxes) for i in box.inputs]
     whole = {at for at in range(len(boxes)) if any(i < at <= j and (i, j) != (at - 1, at) for i, j in spans)}
     rows = broken(cells, width, gap, whole)
@@ -453,7 +453,7 @@ class Lanes:
 
 
 def lanes(boxes: Sequence[Box], levels: Sequence[int]) -> Lanes:
-    """A box goes on in the lane of what feeds it, a branch takes the next to the right, and what skips boxes passes by."""
+    """A box goes on in the lane of what feeds it, a branch takes the next to the right, and what skips boxes passes."""
     taken: set[tuple[int, int]] = set()
     found = Lanes([0] * len(boxes), {})
     targets: dict[int, list[int]] = defaultdict(list)
@@ -495,7 +495,9 @@ def in_columns(name: str, boxes: Sequence[Box], levels: Sequence[int]) -> Drawin
     found = lanes(boxes, levels)
     forms = [form(box) for box in boxes]
     widths = [
-        26.0 if f == "sign" else max(92, *(text_width(line) + 20 for line in chart_lines(b)))
+        26.0
+        if f == "sign"
+        else max(92, *(text_width(line, name=at == 0) + 16 for at, line in enumerate(chart_lines(b))))
         for b, f in zip(boxes, forms, strict=True)
     ]
     heights = [26.0 if f == "sign" else 10.0 + 15 * len(chart_lines(b)) for b, f in zip(boxes, forms, strict=True)]
@@ -599,7 +601,7 @@ def to_svg(explanation: Explanation, *, part: str = "", depth: int | None = None
     `part` draws one module opened, such as `inception_4a`, and `depth` says how many components of the layers' names
     after it make a box. Raises InputError for an unknown part and a depth below 1.
     """
-    return render(lay_out(explanation, part=part, depth=depth, width=width), style=True)
+    return render(lay_out(explanation, part=part, depth=depth, width=width), alone=True)
 
 
 def style() -> str:
@@ -632,8 +634,11 @@ HUES = ("conv", "pool", "dense", "grouped", "attention")
 """Of arcs in turn, by their source, as in the drawing of the DenseNet paper."""
 
 
-def render(drawing: Drawing, *, style: bool = False, links: Mapping[str, str] | None = None) -> str:
-    """The drawing as an SVG element; with `links`, a box whose name has one leads there."""
+def render(drawing: Drawing, *, alone: bool = False, links: Mapping[str, str] | None = None) -> str:
+    """The drawing as an SVG element; with `links`, a box whose name has one leads there.
+
+    Drawings that do not stand `alone` need the page to have `style()` and, once, `ARROW`.
+    """
     left, top, right, bottom = drawing.frame
     width, height = right - left, bottom - top
     sources = list(dict.fromkeys(edge.source for edge in drawing.edges if edge.arc))
@@ -648,7 +653,7 @@ def render(drawing: Drawing, *, style: bool = False, links: Mapping[str, str] | 
         f'<svg xmlns="http://www.w3.org/2000/svg" class="ca" width="{width:.0f}" height="{height:.0f}" '
         f'viewBox="{left:.0f} {top:.0f} {width:.0f} {height:.0f}" role="img" aria-label="{escape(what)}">'
     )
-    rules = f"<title>{escape(what)}</title><style>{globals()['style']()}</style><defs>{ARROW}</defs>" if style else ""
+    rules = f"<title>{escape(what)}</title><style>{style()}</style><defs>{ARROW}</defs>" if alone else ""
     return head + rules + "".join(lines) + "".join(drawn(box, links or {}) for box in drawing.boxes) + "</svg>"
 
 

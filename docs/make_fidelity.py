@@ -17,16 +17,18 @@ PAGE = DOCS / "fidelity.md"
 
 HEAD = """# Fidelity: the printed figures, and the exact ones
 
-Every row that names one of ours is a test: that network, built with the changes that stand beside it, has exactly these
-parameters and multiply-accumulates (`tests/papers/test_models_csv.py`). Where what a paper prints differs, the
-note says why, as far as it can be told. This page is made by `docs/make_fidelity.py`.
+Every row that names one of ours is a test: that network, built for these classes with the changes that stand beside it,
+has exactly these parameters and multiply-accumulates (`tests/papers/test_models_csv.py`). Where what a paper prints
+differs, the note says why, as far as it can be told. This page is made by `docs/make_fidelity.py`.
 
 Parameters are trainable scalars: weights, biases, scales and shifts of normalisation, and no running statistics. MACs
 are of convolutions and dense layers, for one image of the size that stands in the row. A note begins with where its
 printed figures were seen: [V] seen again when the table was made, [M] from memory, [V/M] in part, [A] arithmetic alone.
 """
-COLUMNS = ("row", "ours", "image", "params, printed", "params", "MACs, printed", "MACs", "printed in", "note")
-RIGHT = {"params, printed", "params", "MACs, printed", "MACs"}
+COLUMNS = (
+    "row", "ours", "image", "classes", "params, printed", "params", "MACs, printed", "MACs", "printed in", "note",
+)  # fmt: skip
+RIGHT = {"classes", "params, printed", "params", "MACs, printed", "MACs"}
 
 
 def page(rows: Mapping[str, Mapping[str, str]], ours: Mapping[str, tuple[str, Mapping[str, Any]]]) -> str:
@@ -48,6 +50,7 @@ def line(row: Mapping[str, str], built: tuple[str, Mapping[str, Any]] | None) ->
             row["model"],
             "none yet" if built is None else network(*built),
             row["input"].replace("x", "×"),
+            row["num_classes"],
             row["params_published"] or "–",
             f"{int(row['params_exact']):,}",
             row["macs_published"] or "–",

@@ -3,9 +3,20 @@
 import types
 import typing
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 from convatlas.errors import InputError
+
+
+def of_text(value: Any) -> Any:
+    """What a word of the command line stands for where it has no type yet: `None`, or a list such as `[3,4,6,3]`."""
+    if isinstance(value, str) and (value == "None" or value.startswith("[")):
+        import yaml
+
+        with suppress(yaml.YAMLError):
+            return None if value == "None" else yaml.safe_load(value)
+    return value
 
 
 def conform(name: str, value: Any, type_: Any) -> Any:

@@ -57,7 +57,7 @@ class Network(nn.Module):
 
         Raises ValueError for images of another shape than the network can take.
         """
-        self.check_input(tuple(x.shape[1:]))
+        self.check_batch(x)
         for name, stage in self.chain():
             x = stage(x)
             yield name, x
@@ -67,7 +67,7 @@ class Network(nn.Module):
 
         Raises ValueError for images of another shape than the network can take.
         """
-        self.check_input(tuple(x.shape[1:]))
+        self.check_batch(x)
         for _, stage in self.chain():
             x = stage(x)
         return x
@@ -114,18 +114,24 @@ class Network(nn.Module):
         names = {level.stage for level in self.levels}
         return {name: output for name, output in self.walk(x) if name in names}
 
+    def check_batch(self, x: Tensor) -> None:
+        """Raise ValueError unless `x` is a batch of images (N, C, H, W) that fit the network."""
+        if x.ndim != 4:
+            raise ValueError(f"{self.name} takes a batch of images (N, C, H, W), and got the shape {tuple(x.shape)}")
+        self.check_input(tuple(x.shape[1:]))
+
     def check_input(self, shape: tuple[int, ...]) -> None:
         """Raise ValueError where images of `shape` (C, H, W) do not fit the network."""
-        size = shape[1:]
-        if len(shape) != 3 or shape[0] != self.in_channels:
+        channels, *size = shape
+        if channels != self.in_channels:
             raise ValueError(
                 f"{self.name} takes images of {self.in_channels} channel{'s' * (self.in_channels > 1)}, "
                 f"and got the shape {shape}"
             )
-        if self.fixed_size and size != (self.least_size, self.least_size):
+        if self.fixed_size and size != [self.least_size, self.least_size]:
             raise ValueError(
-                f"{self.name} takes {self.least_size}×{self.least_size} images, for which its dense layers "
-                f"are made, and got {size[0]}×{size[1]}"
+                f"{self.name} takes {self.least_size}×{self.least_size} images, for which it is made, "
+                f"and got {size[0]}×{size[1]}"
             )
         if min(size) < self.least_size:
             raise ValueError(

@@ -126,8 +126,8 @@ def list_models(pattern: str = "*") -> list[str]:
 
 def find(name: str) -> Entry:
     """The entry of `name`; InputError with the nearest names where there is none."""
-    if name not in ENTRIES:
-        raise InputError(f"no model is called {name!r}; the nearest: {nearest(str(name), tuple(ENTRIES))}")
+    if not isinstance(name, str) or name not in ENTRIES:
+        raise InputError(f"no model is called {name!r}; the nearest: {nearest(str(name).lower(), tuple(ENTRIES))}")
     return ENTRIES[name]
 
 

@@ -129,7 +129,7 @@ def test_two_groups_are_two_layers_side_by_side() -> None:
 def test_images_of_224_are_refused_with_the_size_that_fits() -> None:
     with torch.device("meta"):
         network = build("alexnet")
-        with pytest.raises(ValueError, match="alexnet takes 227×227 images, for which its dense layers are made"):
+        with pytest.raises(ValueError, match="alexnet takes 227×227 images, for which it is made"):
             network(torch.empty(1, 3, 224, 224))
     assert model_card("alexnet").least_size == 227
     assert model_card("alexnet_owt").least_size == 224

@@ -47,7 +47,7 @@ def test_it_begins_with_no_opinion() -> None:
 
 
 def test_another_size_of_images_is_a_change_and_else_refused() -> None:
-    network = build("vit_cifar", layers=1, image=64)
+    network = build("vit_cifar", layers=1, size=64)
     assert network(torch.zeros(1, 3, 64, 64)).shape == (1, 10)
     with pytest.raises(ValueError, match="vit_cifar takes 64×64 images"):
         network(torch.zeros(1, 3, 32, 32))

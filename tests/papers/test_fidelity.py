@@ -16,7 +16,8 @@ def script() -> dict[str, Any]:
 
 def test_a_row_of_the_page_has_the_printed_figure_the_exact_ones_and_our_network(script: dict[str, Any]) -> None:
     row = {
-        "model": "net", "family": "Nets", "input": "3x32x32", "params_published": "", "params_exact": "1234567",
+        "model": "net", "family": "Nets", "input": "3x32x32", "num_classes": "10",
+        "params_published": "", "params_exact": "1234567",
         "macs_published": "2G", "macs_exact": "2000000001", "arxiv_or_doi": "arXiv:1", "table_in_paper": "Table 1",
         "note": "[A] 7*7*3",
     }  # fmt: skip
@@ -24,7 +25,7 @@ def test_a_row_of_the_page_has_the_printed_figure_the_exact_ones_and_our_network
     assert "1 of 2 rows have a network here." in text
     assert text.count("## Nets") == 1
     assert (
-        "| net | `ours` with `norm='none', n=3` | 3×32×32 | – | 1,234,567 | 2G | 2,000,000,001 | arXiv:1, Table 1 "
+        "| net | `ours` with `norm='none', n=3` | 3×32×32 | 10 | – | 1,234,567 | 2G | 2,000,000,001 | arXiv:1, Table 1 "
         "| [A] 7\\*7\\*3 |\n| other | none yet |"
     ) in text
 

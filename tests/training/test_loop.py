@@ -340,7 +340,7 @@ def test_a_loss_beyond_all_numbers_is_said_in_a_sentence(tmp_path: Path) -> None
         ({"model": "lenett"}, "no model is called 'lenett'"),
         (
             {"size": 20},
-            "lenet takes 28×28 images, for which its dense layers are made, and got 20×20; choose another --size",
+            "lenet takes 28×28 images, for which it is made, and got 20×20; choose another --size",
         ),
         ({"model": "resnet20", "size": 2}, "resnet20 needs images of at least 4×4 pixels, and got 2×2"),
         ({"changes": {"depth": 3}}, "lenet has no 'depth' to change"),
@@ -563,7 +563,7 @@ def test_auxiliary_classifiers_are_trained_and_what_they_count_is_in_the_recipe(
         weight_decay=0.0,
     )  # fmt: skip
     trained = weights(go(recipe, tmp_path / "with"))
-    silent = weights(go(replace(recipe, auxiliary=0.0), tmp_path / "without"))
+    silent = weights(go(replace(recipe, auxiliary_weight=0.0), tmp_path / "without"))
     first = [name for name in trained if name.startswith("auxiliary.") and name.endswith("weight")]
     assert len(first) == 6  # of each classifier a convolution and two dense layers
     assert not any(torch.equal(trained[name], silent[name]) for name in first)

@@ -124,6 +124,7 @@ def from_elsewhere(options: EvaluateOptions) -> Trained:
     if absent:
         raise InputError(f"evaluate needs the folder of a run, or for weights from elsewhere also {', '.join(absent)}")
     from convatlas.data import Preparation, open_source
+    from convatlas.fields import of_text
     from convatlas.models import model_card
     from convatlas.weights.bundle import Bundle
     from convatlas.weights.load import load_weights
@@ -137,8 +138,14 @@ def from_elsewhere(options: EvaluateOptions) -> Trained:
         mean=options.mean * channels if len(options.mean) == 1 else options.mean,
         std=options.std * channels if len(options.std) == 1 else options.std,
     )
-    bundle = Bundle(model=options.model, changes=options.changes, classes=source.class_list(), images=images)
-    return Trained(bundle, load_weights(bundle.build(), options.weights), source, None)
+    changes = {name: of_text(value) for name, value in options.changes.items()}
+    bundle = Bundle(model=options.model, changes=changes, classes=source.class_list(), images=images)
+    network = bundle.build()
+    try:
+        network.check_input(images.size)
+    except ValueError as error:
+        raise InputError(f"{error}; choose another --size") from error
+    return Trained(bundle, load_weights(network, options.weights), source, None)
 
 
 def same_data(one: str, other: str) -> bool:

@@ -77,7 +77,7 @@ def models(words: list[str]) -> int:
     names = list_models(options.pattern)
     if not names:
         raise InputError(
-            f"no model matches {options.pattern!r}; the nearest: {nearest(options.pattern, list_models())}"
+            f"no model matches {options.pattern!r}; the nearest: {nearest(options.pattern.lower(), list_models())}"
         )
     cards = [model_card(name) for name in names]
     counts = {name: counts_of(name) for name in names}

@@ -23,23 +23,23 @@ class ViTSpec:
     mlp: int  # "MLP size"
     heads: int
     patch: int
-    image: int = 224
+    size: int = 224
     dropout: float = 0.0  # Table 3; 0.1 on ImageNet and ImageNet-21k, 0 on JFT-300M
 
     def __post_init__(self) -> None:
-        for field in ("layers", "dim", "mlp", "heads", "patch", "image"):
+        for field in ("layers", "dim", "mlp", "heads", "patch", "size"):
             if getattr(self, field) < 1:
                 raise ValueError(f"{field} is a whole number of at least 1, and not {getattr(self, field)}")
         if self.dim % self.heads:
             raise ValueError(f"dim {self.dim} does not divide into {self.heads} heads")
-        if self.image % self.patch:
-            raise ValueError(f"an image of {self.image}×{self.image} does not divide into patches of {self.patch}")
+        if self.size % self.patch:
+            raise ValueError(f"an image of {self.size}×{self.size} does not divide into patches of {self.patch}")
         check_share("dropout", self.dropout)
 
     @property
     def patches(self) -> int:
         """N = HW / P²."""
-        return (self.image // self.patch) ** 2
+        return (self.size // self.patch) ** 2
 
 
 class PatchEmbedding(nn.Module):
@@ -129,7 +129,7 @@ class ViT(Network):
     def __init__(self, spec: ViTSpec, *, num_classes: int, in_channels: int) -> None:
         super().__init__(num_classes=num_classes, in_channels=in_channels)
         self.spec = spec
-        self.least_size = spec.image  # the positions are of this many patches
+        self.least_size = spec.size  # the positions are of this many patches
         self.patch_embedding = PatchEmbedding(in_channels, spec.dim, patch=spec.patch)
         self.tokens = Tokens(spec.patches, spec.dim, dropout=spec.dropout)
         self.encoder = nn.Sequential(*(Block(spec) for _ in range(spec.layers)))
@@ -167,7 +167,7 @@ VARIANTS = {
     # Table 1                         layers   D         MLP       heads
     "vit_small_patch16_224": (ViTSpec(12, dim=384, mlp=1536, heads=6,  patch=16), 1000),
     "vit_b_16":              (ViTSpec(12, dim=768, mlp=3072, heads=12, patch=16), 1000),
-    "vit_cifar":             (ViTSpec(6,  dim=192, mlp=768,  heads=3,  patch=4, image=32), 10),
+    "vit_cifar":             (ViTSpec(6,  dim=192, mlp=768,  heads=3,  patch=4, size=32), 10),
 }  # fmt: skip
 
 for name, (spec, classes) in VARIANTS.items():
@@ -177,7 +177,7 @@ for name, (spec, classes) in VARIANTS.items():
         family="ViT",
         paper="dosovitskiy2021",
         table="Table 1",
-        input_size=(3, spec.image, spec.image),
+        input_size=(3, spec.size, spec.size),
         num_classes=classes,
         published={"vit_b_16": {"params": "86M"}},
         deviations={

@@ -1,5 +1,6 @@
 """What is looked at before a run starts: all that can be refused is refused here, before anything is written."""
 
+import dataclasses
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from convatlas.network import Network
 from convatlas.training import machine as machines
 from convatlas.training.machine import Machine
 from convatlas.training.progress import Display
-from convatlas.training.recipe import Recipe
+from convatlas.training.recipe import AUXILIARY, Recipe
 from convatlas.training.recipes import own_epochs
 from convatlas.weights.bundle import Bundle
 from convatlas.wording import shown, some
@@ -38,10 +39,17 @@ def prepare(recipe: Recipe, display: Display) -> Job:
     """Read the data, build the network, choose for the machine, and fill in what the recipe leaves open."""
     card = model_card(recipe.model)
     machine = machines.choose(recipe)
-    channels, height, width = card.input_size
-    side = (recipe.size, recipe.size) if recipe.size else (height, width)
-    size = (recipe.in_channels or channels, *side)
-    make_network(recipe, 2, size)  # an image size or a change that the network cannot take, before the data is read
+    # A change or an image size that the network cannot take is refused before the data is read.
+    channels = recipe.in_channels or card.input_size[0]
+    trial = make_network(recipe, 2, channels)
+    side = recipe.size or (trial.least_size if trial.fixed_size else card.input_size[1])
+    size = (channels, side, side)
+    check_size(trial, size)
+    if trial.auxiliary is None and recipe.auxiliary_weight != AUXILIARY:
+        raise InputError(
+            f"{recipe.model} has no auxiliary classifiers that auxiliary_weight could be of; googlenet has them, with "
+            "--changes auxiliary True"
+        )
 
     source = open_source(recipe.data, label_column=recipe.label_column)
     with display.decoding():
@@ -70,7 +78,7 @@ def prepare(recipe: Recipe, display: Display) -> Job:
     bundle = Bundle(model=recipe.model, changes=recipe.changes, classes=splits.classes, images=images)
 
     seed_torch(recipe.seed, "weights")
-    network = make_network(recipe, len(splits.classes), size)
+    network = make_network(recipe, len(splits.classes), channels)
     machines.check_memory(network, size, min(recipe.batch_size, len(splits.train)), machine.device)
     display.say(
         f"{recipe.model}: {sum(p.numel() for p in network.parameters()):,} parameters, "
@@ -120,13 +128,19 @@ def whole_path(data: str) -> str:
     return str(path.resolve()) if path.exists() else data
 
 
-def make_network(recipe: Recipe, num_classes: int, size: tuple[int, int, int]) -> Network:
-    """The recipe's network with its first weights. Raises InputError where it cannot take images of `size`."""
-    network = build(recipe.model, num_classes=num_classes, in_channels=size[0], **recipe.changes)
-    try:
-        network.check_input(size)
-    except ValueError as error:
-        raise InputError(f"{error}; choose another --size") from error
+def make_network(recipe: Recipe, num_classes: int, in_channels: int) -> Network:
+    """The recipe's network with its first weights."""
+    network = build(recipe.model, num_classes=num_classes, in_channels=in_channels, **recipe.changes)
     if recipe.init != "paper":
         {"xavier": xavier_, "he": he_}[recipe.init](network)
     return network
+
+
+def check_size(network: Network, size: tuple[int, int, int]) -> None:
+    """Raise InputError where the network cannot take images of `size`, with what to choose."""
+    try:
+        network.check_input(size)
+    except ValueError as error:
+        made_for = network.fixed_size and any(f.name == "size" for f in dataclasses.fields(network.spec))
+        advice = f"--changes size {size[1]} makes it for these" if made_for else "choose another --size"
+        raise InputError(f"{error}; {advice}") from error

@@ -29,7 +29,7 @@ def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 def loss_of(answers: Answers, labels: Tensor, recipe: Recipe) -> Tensor:
     """The cross-entropy of the logits, in nats, and a share of each auxiliary classifier's. `labels` is `(N,)`."""
     losses = (cross_entropy(logits, labels, recipe) for logits in answers.auxiliary)
-    return cross_entropy(answers.logits, labels, recipe) + recipe.auxiliary * sum(losses)
+    return cross_entropy(answers.logits, labels, recipe) + recipe.auxiliary_weight * sum(losses)
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:

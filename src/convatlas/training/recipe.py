@@ -13,12 +13,13 @@ import tyro
 import yaml
 
 from convatlas.errors import InputError
-from convatlas.fields import conform
+from convatlas.fields import conform, of_text
 from convatlas.files import write_text
 from convatlas.training.recipes import own
 from convatlas.wording import nearest
 
-Value = bool | int | float | str
+Value = bool | int | float | str  # on a command line; a list and None are read out of text
+AUXILIARY = 0.3
 # As the field's type says, and in the help without the word None:
 Whole = Annotated[int | None, tyro.conf.arg(metavar="INT")]
 Several = Annotated[tuple[float, ...] | None, tyro.conf.arg(metavar="FLOAT …")]
@@ -48,7 +49,7 @@ class Recipe:
     changes: Annotated[dict[str, Value], tyro.conf.arg(metavar="NAME VALUE …")] = field(
         default_factory=dict, hash=False
     )
-    """Changes of the network's spec, such as: shortcut B."""
+    """Changes of the network's spec, such as: shortcut B; a list is written as [3,4,6,3], and nothing as None."""
     in_channels: Whole = None
     """1 for grey images, 3 for colour; as the network has it where it is not given."""
     size: Whole = None
@@ -92,7 +93,7 @@ class Recipe:
     rubbish: float = _own()
     """Let a class of rubbish, which no image is of, always answer with minus this; 0: there is none
     (LeCun et al. 1998, Eq. 9)."""
-    auxiliary: float = 0.3
+    auxiliary_weight: float = AUXILIARY
     """What the losses of auxiliary classifiers count, where the network has them (Szegedy et al. 2014, Sec. 5)."""
     clip: float = _own()
     """The largest norm that the gradient may have; 0: any."""
@@ -124,15 +125,17 @@ class Recipe:
         for f in dataclasses.fields(self):
             if f.name in defaults and f.name != "epochs" and getattr(self, f.name) is None:
                 object.__setattr__(self, f.name, defaults[f.name])
+        object.__setattr__(self, "changes", {name: of_text(value) for name, value in self.changes.items()})
         for name, type_ in typing.get_type_hints(type(self)).items():
             object.__setattr__(self, name, conform(name, getattr(self, name), type_))
         for name, least in (("epochs", 1), ("batch_size", 1), ("size", 1), ("crop", 0), ("erase", 0), ("warmup", 0),
                             ("weight_decay", 0), ("colour", 0), ("seed", 0), ("clip", 0),
-                            ("auxiliary", 0)):  # fmt: skip
+                            ("auxiliary_weight", 0)):  # fmt: skip
             value = getattr(self, name)
             if value is not None and value < least:
                 raise InputError(f"{name} is at least {least}, and not {value}")
-        for name in ("lr", "momentum", "weight_decay", "warmup", "gamma", "rubbish", "clip", "colour", "auxiliary"):
+        for name in ("lr", "momentum", "weight_decay", "warmup", "gamma", "rubbish", "clip", "colour",
+                     "auxiliary_weight"):  # fmt: skip
             if not math.isfinite(getattr(self, name)):
                 raise InputError(f"{name} is a finite number, and not {getattr(self, name)}")
         if self.in_channels not in (None, 1, 3):

@@ -26,7 +26,7 @@ LOG = logging.getLogger(__name__)
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "params")
 """Under these keys training scripts keep the state dict among other things."""
-PREFIXES = ("module.", "_orig_mod.", "model.", "network.")
+PREFIXES = ("module.", "_orig_mod.", "model.", "network.", "net.", "backbone.", "encoder.", "ema_model.", "ema.")
 """What DataParallel, torch.compile and wrapping classes put before every key."""
 
 
@@ -52,16 +52,24 @@ def load_weights(network: Network, source: Source, *, new_head: bool = False, ad
     auxiliary = [key for key in state if key.startswith("auxiliary.")] if network.auxiliary is None else []
     for key in auxiliary:
         del state[key]
-    if new_head:
-        replace_head(network, state, ours)
-    if adapt_input:
-        adapt_first_layer(state, ours)
+    said = [f"left out, with the auxiliary classifiers: {shown(auxiliary, 3)}"] if auxiliary else []
+    head, first = other_head(network, state, ours), other_first_layer(state, ours)
+    if new_head and head:
+        said.append(f"a new classifier for {network.num_classes} classes: {shown(head, 3)}")
+        state |= {key: ours[key] for key in head}
+    if adapt_input and first:
+        channels = ours[first].shape[1]
+        said.append(f"{first} adapted from {state[first].shape[1]} channels to {channels}")
+        state[first] = to_channels(state[first], channels)
     if faults := faults_of(state, ours):
         like = None if mould(network).fits(state) else looks_like(given, near=network.name)
         reason = faults if like is None else f"they look like those of {like}{like.differences(network)}"
-        raise InputError(f"the weights of {label} do not fit {network.name}: {reason}")
-    if auxiliary:
-        LOG.warning("left out, with the auxiliary classifiers: %s", shown(auxiliary, 3))
+        absent = {"new_head=True": head and not new_head, "adapt_input=True": first and not adapt_input}
+        options = [option for option, helps in absent.items() if helps and like is None]
+        mends = f"; {' and '.join(options)} would take them all the same" if options else ""
+        raise InputError(f"the weights of {label} do not fit {network.name}: {reason}{mends}")
+    for sentence in said:
+        LOG.warning(sentence)
     network.load_state_dict({k: state.get(k, v) for k, v in ours.items()})
     return network
 
@@ -80,21 +88,17 @@ def faults_of(state: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> str:
     return "; ".join(f"{what}: {shown(keys, 3 // len(kinds))}" for what, keys in kinds.items())
 
 
-def replace_head(network: Network, state: dict[str, Tensor], ours: Mapping[str, Tensor]) -> None:
-    """Put our own tensors in the place of classifiers of another shape."""
+def other_head(network: Network, state: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> list[str]:
+    """The tensors of classifiers that are of another shape than ours."""
     heads = (network.stages[-1] + ".", "auxiliary.")
-    other = [k for k in ours if k.startswith(heads) and k in state and state[k].shape != ours[k].shape]
-    if other:
-        LOG.warning("a new classifier for %d classes: %s", network.num_classes, shown(other, 3))
-        state.update({key: ours[key] for key in other})
+    return [k for k in ours if k.startswith(heads) and k in state and state[k].shape != ours[k].shape]
 
 
-def adapt_first_layer(state: dict[str, Tensor], ours: Mapping[str, Tensor]) -> None:
-    """Adapt the kernels of the first layer where they are for another number of channels."""
-    first = next(key for key, value in ours.items() if value.ndim == 4)
-    if first in state and state[first].ndim == 4 and state[first].shape[1] != ours[first].shape[1]:
-        LOG.warning("%s adapted from %d channels to %d", first, state[first].shape[1], ours[first].shape[1])
-        state[first] = to_channels(state[first], ours[first].shape[1])
+def other_first_layer(state: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> str | None:
+    """The kernels of the first layer, where they are for another number of channels than ours."""
+    first = next((key for key, value in ours.items() if value.ndim == 4), "")
+    given = state.get(first)
+    return first if given is not None and given.ndim == 4 and given.shape[1] != ours[first].shape[1] else None
 
 
 def to_channels(kernels: Tensor, channels: int) -> Tensor:
@@ -114,6 +118,8 @@ def read_state(source: Source) -> dict[str, Tensor]:
     """The tensors of `source` by name, without wrappers, on the CPU. Raises InputError where there are none."""
     if isinstance(source, Mapping):
         return unwrapped(source, "the given mapping")
+    if not isinstance(source, str | os.PathLike):
+        raise InputError(f"weights are a path, a name or a mapping from names to tensors, and not {source!r}")
     path = find_file(source)
     return unwrapped(read_safetensors(path) if path.suffix == ".safetensors" else read_torch(path), str(path))
 
@@ -231,9 +237,8 @@ def unwrapped(state: Any, label: str) -> dict[str, Tensor]:
     )
     if not is_state or not state:
         raise InputError(f"{label} holds no state dict: a mapping from names to tensors is expected")
-    for prefix in PREFIXES * 2:
-        if all(key.startswith(prefix) for key in state):
-            state = {key.removeprefix(prefix): value for key, value in state.items()}
+    while prefix := next((p for p in PREFIXES if all(key.startswith(p) for key in state)), None):
+        state = {key.removeprefix(prefix): value for key, value in state.items()}
     return dict(state)
 
 

@@ -114,9 +114,7 @@ class Conv(NamedTuple):
     @property
     def params(self) -> Sum:
         """Its weights."""
-        return conv_params(
-            self.in_channels, self.out_channels, (self.kernel_size,) * 2, groups=self.groups, bias=False
-        )
+        return conv_params(self.in_channels, self.out_channels, (self.kernel_size,) * 2, groups=self.groups, bias=False)
 
     def macs(self, height: int, width: int) -> Sum:
         """Its products, where its maps are of `height` × `width`."""

@@ -27,12 +27,13 @@ PRINTED = [
     ("googlenet", 3, 80),
     ("resnet18", 1, 80),
     ("resnet18", 2, 140),
+    ("vit_b_16", 1, 80),
 ]
 
 
 def printed(explanation: ca.Explanation, depth: int = 1, width: int = 80) -> str:
     console = Console(file=io.StringIO(), width=width, highlight=False)
-    console.print(table(explanation, depth=depth, width=width))
+    console.print(table(explanation, depth=depth, width=width), crop=False, overflow="ignore")
     assert isinstance(console.file, io.StringIO)
     return "".join(f"{line.rstrip()}\n" for line in console.file.getvalue().splitlines())
 
@@ -46,6 +47,11 @@ def test_the_table_is_the_golden_one(name: str, depth: int, width: int) -> None:
     text = printed(ca.explain(name), depth, width)
     assert text == golden(name, depth, width).read_text(encoding="utf-8")
     assert max(map(len, text.splitlines())) <= width
+
+
+@pytest.mark.parametrize("name", ["shufflenet_v1_x1_0_g4", "seresnext101_32x8d", "vit_b_16", "densenet161"])
+def test_the_table_fits_an_ordinary_terminal(name: str) -> None:
+    assert max(map(len, printed(ca.explain(name)).splitlines())) <= 80
 
 
 @pytest.mark.parametrize("name", ["vgg16", "densenet121", "seresnet50", "shufflenet_v2_x1_0", "vit_b_16", "resnet152"])

@@ -264,7 +264,8 @@ def show(
 
     written = io.StringIO()
     console = Console(highlight=False) if options.output is None else Console(file=written, width=140, highlight=False)
-    console.print(table(explained, depth=options.depth, width=console.width))
+    # A terminal that is narrower than the figures breaks their lines, and cuts none off.
+    console.print(table(explained, depth=options.depth, width=console.width), crop=False, overflow="ignore")
     if probed:
         console.print()
         console.print(probed_table(probed, depth=options.depth))

@@ -1,7 +1,8 @@
 """The explanation of a network as a table for the terminal: collapsed to blocks, opened as deep as is asked for."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
+from itertools import chain, groupby
+from textwrap import wrap
 from typing import TYPE_CHECKING, NamedTuple
 
 from rich.cells import cell_len
@@ -75,15 +76,16 @@ def figures(published: Mapping[str, str | float]) -> Iterator[str]:
 def body(explanation: Explanation, *, depth: int, width: int) -> Iterator[Text]:
     """The heads, the blocks and the totals."""
     rows = list(rows_of(explanation, explanation.layers, depth=depth))
-    total = ("total", "", f"{explanation.params:,}", "", amount(explanation.macs), "", "", "")
+    total = ("total", "", f"{explanation.params:,}", "", amount(explanation.macs) or "0", "", "", "")
     columns = zip(HEADS, total, *(row.cells for row in rows), strict=True)
     widths = [max(map(cell_len, column)) for column in columns]
-    left = sum(widths) + 2 * len(widths)
-    yield line_of(HEADS, widths, style="bold", more="  what, and why" if width >= WIDE else "")
+    gap = 2 if sum(widths) + 2 * (len(widths) - 1) <= width else 1
+    left = sum(widths) + gap * (len(widths) - 1)
+    yield line_of(HEADS, widths, gap, style="bold", more="  what, and why" if width >= WIDE else "")
     for row in rows:
-        yield from placed(row, widths, left=left, width=width)
-    yield Text("─" * (left - 2), style="dim", no_wrap=True)
-    yield line_of(total, widths, style="bold")
+        yield from placed(row, widths, gap, left=left, width=width)
+    yield Text("─" * left, style="dim", no_wrap=True)
+    yield line_of(total, widths, gap, style="bold")
 
 
 def rows_of(
@@ -121,24 +123,23 @@ def cells(explanation: Explanation, block: Block, name: str) -> tuple[str, ...]:
     )
 
 
-def placed(row: Row, widths: Sequence[int], *, left: int, width: int) -> Iterator[Text]:
+def placed(row: Row, widths: Sequence[int], gap: int, *, left: int, width: int) -> Iterator[Text]:
     """A row with what is said about it: beside it where there is room, and else below."""
-    words = list(packed([row.kind, *row.formulas], width - left if width >= WIDE else width - 8))
+    beside = width >= WIDE
+    words = list(packed([row.kind, *row.formulas], width - left - 2 if beside else width - 6))
     style = "bold" if row.opened else ""
-    if width >= WIDE:
-        yield line_of(row.cells, widths, style=style, more="  " + words[0])
-        indent = " " * left
+    if beside:
+        yield line_of(row.cells, widths, gap, style=style, more=f"  {words.pop(0)}")
     else:
-        yield line_of(row.cells, widths, style=style)
-        words, indent = ["", *words], " " * 6
-    for word in words[1:]:
-        yield Text(indent + word, style="dim", no_wrap=True)
+        yield line_of(row.cells, widths, gap, style=style)
+    for word in words:
+        yield Text(" " * (left + 2 if beside else 6) + word, style="dim", no_wrap=True)
 
 
 def packed(parts: Sequence[str], width: int) -> Iterator[str]:
     """The kind and the formulas, as many to a line as go."""
     line = ""
-    for part in parts:
+    for part in chain.from_iterable(wrap(words, max(width, 20)) for words in parts):
         if line and len(line) + 3 + len(part) > width:
             yield line
             line = part
@@ -147,14 +148,14 @@ def packed(parts: Sequence[str], width: int) -> Iterator[str]:
     yield line
 
 
-def line_of(cells: Sequence[str], widths: Sequence[int], *, style: str, more: str = "") -> Text:
-    """Cells one beside the other, two columns apart."""
+def line_of(cells: Sequence[str], widths: Sequence[int], gap: int, *, style: str, more: str = "") -> Text:
+    """Cells one beside the other, `gap` columns apart, and `more` behind them."""
     texts = [
-        cell + " " * (width - cell_len(cell)) if head in ("layer", "output") else cell.rjust(width)
+        cell + " " * (width - cell_len(cell)) if head in ("layer", "output") else " " * (width - cell_len(cell)) + cell
         for head, cell, width in zip(HEADS, cells, widths, strict=True)
     ]
-    line = Text("  ".join(texts).rstrip() if not more else "  ".join(texts), style=style, no_wrap=True)
-    return line.append(more, style="bold" if style and more.startswith("  what") else "dim")
+    line = (" " * gap).join(texts)
+    return Text(line if more else line.rstrip(), style=style, no_wrap=True).append(more, style="not bold dim")
 
 
 def notes(explanation: Explanation) -> Iterator[Text]:

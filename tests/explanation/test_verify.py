@@ -37,7 +37,7 @@ def spread(names: list[str], count: int) -> list[str]:
 def test_units_of_every_family_see_the_box_that_was_computed(name: str) -> None:
     size = small(name)
     layers = [next(same) for _, same in groupby(explain(name, size).layers, key=lambda layer: layer.receptive_field)]
-    chosen = set(spread([layer.name for layer in layers], 7))
+    chosen = set(spread([layer.name for layer in layers], 5))
     found = verify(name, size, layers=sorted(chosen))
     assert not found.left_out
     assert {check.layer for check in found.checks} == chosen
@@ -120,10 +120,7 @@ def test_what_was_not_computed_is_left_out_with_what_is_behind_it() -> None:
 
 def test_a_check_is_a_line() -> None:
     (check,) = verify(nn.Sequential(nn.Conv2d(1, 1, 3, padding=1)), (1, 4, 4)).checks
-    assert str(check) == (
-        "0: unit (0, 0): 2×2 from (0, 0); unit (0, 3): 2×2 from (0, 2); unit (3, 0): 2×2 from (2, 0); "
-        "unit (3, 3): 2×2 from (2, 2); unit (2, 2): 3×3 from (1, 1)"
-    )
+    assert str(check) == ("0: unit (0, 0): 2×2 from (0, 0); unit (2, 2): 3×3 from (1, 1); unit (3, 3): 2×2 from (2, 2)")
 
 
 def test_an_unknown_layer_is_refused() -> None:

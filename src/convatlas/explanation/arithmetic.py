@@ -4,7 +4,6 @@ Sizes are of one direction. Costs are multiply-accumulates (MACs) on one image.
 """
 
 from collections.abc import Sequence
-from fractions import Fraction
 from math import prod
 from typing import NamedTuple
 
@@ -139,9 +138,9 @@ def stack_macs(convs: Sequence[Conv], height: int, width: int) -> Sum:
     return total([conv.macs(height, width) for conv in convs])
 
 
-def saving(before: Sum, after: Sum) -> Fraction:
-    """How many times the second costs less than the first."""
-    return Fraction(before.value, after.value)
+def saving(before: Sum, after: Sum) -> float:
+    """How many times less the second costs."""
+    return before.value / after.value
 
 
 def times(sizes: Sequence[int]) -> str:

@@ -52,7 +52,7 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A layer, and some of its units: at the corners and in the middle."""
+    """A layer, and some of its units: at two corners and in the middle."""
 
     layer: str
     units: tuple[Unit, ...]
@@ -150,25 +150,27 @@ class Lines:
         return {name: put(value) for name, value in operation.arguments.items()}
 
     def units(self, value: Value, reaches: Field) -> Iterator[Unit]:
-        """The corners and the middle of a map."""
+        """The first and the last corner and the middle of a map."""
         along = {axis for axes in reaches.axes for axis in axes}
         height, width = (units if axis in along else 1 for axis, units in enumerate(reaches.units))
         everything = self.seen(value, torch.ones(value.shape))
         if not all(everything):  # no path from the image leads here
             return
-        places = [(0, 0), (0, width - 1), (height - 1, 0), (height - 1, width - 1), (height // 2, width // 2)]
-        for place in dict.fromkeys(places):
-            chosen = torch.zeros(value.shape)
-            at = [place[axes[0]] if len(axes) == 1 else place[0] * width + place[1] for axes in reaches.axes]
-            chosen[tuple(n if axes else slice(None) for n, axes in zip(at, reaches.axes, strict=True))] = 1
-            seen = self.seen(value, chosen)
+        # Down and across are apart in every layer, so that two corners say what four would.
+        places = dict.fromkeys([(0, 0), (height // 2, width // 2), (height - 1, width - 1)])
+        found = {place: self.seen(value, one_of(value, reaches, place, width)) for place in places}
+        gaps = [
+            any(along[axis] and len(along[axis]) <= along[axis][-1] - along[axis][0] for along in found.values())
+            for axis in (0, 1)
+        ]
+        for place, seen in found.items():
             ways = [
-                way(reaches, axis, place[axis], everything[axis], seen[axis], self.images.shape[axis - 2])
+                way(reaches, axis, place[axis], everything[axis], seen[axis], self.images.shape[axis - 2], gaps[axis])
                 for axis in (0, 1)
             ]
             computed = Box(ways[0].first, ways[1].first, ways[0].last, ways[1].last)
-            found = [(along[0], along[-1]) for along in seen if along]
-            box = Box(found[0][0], found[1][0], found[0][1], found[1][1]) if len(found) == 2 else None
+            down, across = seen
+            box = Box(down[0], across[0], down[-1], across[-1]) if down else None
             yield Unit(place, computed, box, all(each.agrees for each in ways))
 
     def seen(self, value: Value, chosen: Tensor) -> tuple[list[int], list[int]]:
@@ -180,6 +182,14 @@ class Lines:
         return mask.any(1).nonzero().flatten().tolist(), mask.any(0).nonzero().flatten().tolist()
 
 
+def one_of(value: Value, reaches: Field, place: tuple[int, int], width: int) -> Tensor:
+    """Ones at a place of a map, in all channels, and zeros elsewhere."""
+    chosen = torch.zeros(value.shape)
+    at = [place[axes[0]] if len(axes) == 1 else place[0] * width + place[1] for axes in reaches.axes]
+    chosen[tuple(n if axes else slice(None) for n, axes in zip(at, reaches.axes, strict=True))] = 1
+    return chosen
+
+
 class Way(NamedTuple):
     """What a unit sees in one direction."""
 
@@ -188,7 +198,7 @@ class Way(NamedTuple):
     agrees: bool
 
 
-def way(reaches: Field, axis: int, unit: int, everything: list[int], seen: list[int], size: int) -> Way:
+def way(reaches: Field, axis: int, unit: int, everything: list[int], seen: list[int], size: int, gaps: bool) -> Way:
     """What was computed in one direction, as far as it is in the image, and whether `seen` is that.
 
     A unit in the frame is no path to the image: where windows do not come out even, no unit sees the last pixels, and
@@ -199,8 +209,7 @@ def way(reaches: Field, axis: int, unit: int, everything: list[int], seen: list[
     low, high = max(ceil(first), everything[0]), min(floor(last), everything[-1], size - 1)
     if not seen:
         return Way(low, high, not reaches.exact)  # a transposed layer can leave units that nothing feeds
-    # Where what a unit sees has gaps, the pixel at which its box is cut may lie in one.
-    gaps = len(seen) < seen[-1] - seen[0] + 1
+    # Where what units see has gaps, the pixel at which a box is cut may lie in one.
     starts = seen[0] == low or (seen[0] > low and (not reaches.exact or (gaps and first < low)))
     ends = seen[-1] == high or (seen[-1] < high and (not reaches.exact or (gaps and last > high)))
     return Way(low, high, starts and ends)

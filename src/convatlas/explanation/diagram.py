@@ -105,8 +105,10 @@ class Box:
     @property
     def trimmings(self) -> str:
         """`BN, ReLU`: what follows or goes before its one layer."""
-        kinds = [short(layer) for layer in self.layers if layer not in self.main and layer.kind != "flatten"]
-        return ", ".join(dict.fromkeys(kinds)) if len(self.main) == 1 else ""
+        if len(main := self.main) > 1:
+            return ""
+        kinds = (short(layer) for layer in self.layers if layer not in main and layer.kind != "flatten")
+        return ", ".join(dict.fromkeys(kinds))
 
     @property
     def size(self) -> str:
@@ -136,18 +138,22 @@ def trims(layer: Layer) -> bool:
 def condense(explanation: Explanation, *, part: str = "", depth: int | None = None) -> list[Box]:
     """The boxes of a network, or of the module `part`, in the order of their execution, so that edges go forward.
 
-    Layers are one box that share the first `depth` components of their names after `part`; by default as many as give
-    a network a few boxes, and as many as a module opens to without being crowded. Raises InputError for an unknown part
-    or a depth below 1.
+    Layers are one box that share the first `depth` components of their names after `part`. By default a network has
+    as many as give it a few boxes, a stage opens to its blocks, and a module as far as it is not crowded. Raises
+    InputError for an unknown part, a depth below 1 and a module that computes nothing.
     """
     if depth is not None and depth < 1:
         raise InputError(f"the depth of a drawing is 1, its stages, or more, and got {depth}")
+    if not explanation.layers:
+        raise InputError(f"{explanation.name} computes nothing from its images, so there is nothing to draw")
     layers = [layer for layer in explanation.layers if inside(layer.name, part)]
     if not layers:
         known = sorted({name for layer in explanation.layers for name in above(layer.name)})
         raise InputError(f"{explanation.name} has no part {part!r}; the nearest: {nearest(part, known)}")
     deepest = max(layer.name.count(".") for layer in layers) + 1 - (part.count(".") + 1 if part else 0)
     depths = range(1, max(deepest, 1) + 1)
+    if depth is None and part and repeats(part, layers) > 1:
+        depth = 1
     if depth is None and part:
         fitting = (boxes for d in reversed(depths) if len(boxes := boxed(explanation, layers, part, d)) <= MANY)
     elif depth is None:
@@ -302,7 +308,7 @@ class Drawing:
 
 def text_width(words: str, *, name: bool = False) -> float:
     """About how wide a line of text is in a wide font: a name is bold, and larger."""
-    return (7.7 if name else 6.2) * len(words)
+    return (7.8 if name else 6.5) * len(words)
 
 
 def lay_out(explanation: Explanation, *, part: str = "", depth: int | None = None, width: float = WIDTH) -> Drawing:
@@ -649,9 +655,10 @@ def render(drawing: Drawing, *, alone: bool = False, links: Mapping[str, str] | 
         joins = f'class="edge" data-edge="{edge.source}-{edge.target}"'
         lines.append(f'<path {joins}{colour} d="{edge.path}"/>')
     what = f"{drawing.name}: {shown([box.box.name for box in drawing.boxes], 30)}"
+    role = "group" if links else "img"  # what is in an image cannot be followed
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="ca" width="{width:.0f}" height="{height:.0f}" '
-        f'viewBox="{left:.0f} {top:.0f} {width:.0f} {height:.0f}" role="img" aria-label="{escape(what)}">'
+        f'viewBox="{left:.0f} {top:.0f} {width:.0f} {height:.0f}" role="{role}" aria-label="{escape(what)}">'
     )
     rules = f"<title>{escape(what)}</title><style>{style()}</style><defs>{ARROW}</defs>" if alone else ""
     return head + rules + "".join(lines) + "".join(drawn(box, links or {}) for box in drawing.boxes) + "</svg>"
@@ -666,7 +673,7 @@ def drawn(placed: Placed, links: Mapping[str, str]) -> str:
     names = escape(" ".join(layer.name.replace(" ", "_") for layer in box.layers))
     marks = f'class="box {kind}{end}" data-box="{escape(box.name)}" data-layers="{names}"'
     body = f"<g {marks}><title>{escape(box.title)}</title>{shape}</g>"
-    return f'<a href="{escape(links[box.name])}">{body}</a>' if box.name in links else body
+    return f'<a href="{links[box.name]}" aria-label="{escape(box.title)}">{body}</a>' if box.name in links else body
 
 
 def maps(placed: Placed) -> str:

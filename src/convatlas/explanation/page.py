@@ -30,7 +30,7 @@ COLOURS = {
 FOLDED = 3
 """A module of at least so many layers can be opened and closed; the layers of a smaller one are its parent's."""
 SIDE = 448
-"""Pixels: a larger photograph is scaled down to it, so that the page stays small."""
+"""Pixels: the longer side of a photograph on the page, which stays small so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +123,9 @@ def to_html(explanation: Explanation, *, picture: Image.Image | None = None) -> 
     """A page about the network, that asks for nothing from elsewhere: figures, drawing, and a table of all layers.
 
     Pointing at a layer, or coming to it with the keyboard, shows what its middle unit sees: on `picture`, cut to the
-    shape of the images, or on one of ours.
+    shape of the images, or on one of ours. Raises InputError for a module that computes nothing.
     """
+    whole = lay_out(explanation)
     here = files(__package__)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(times=times, grouped=grouped, short=short, mark=mark, runs=runs)
@@ -133,7 +134,7 @@ def to_html(explanation: Explanation, *, picture: Image.Image | None = None) -> 
     text = environment.from_string((here / "page.html.jinja").read_text(encoding="utf-8")).render(
         e=explanation, card=explanation.card, modules=table.modules, colours=COLOURS, share=share, field=field,
         says=says, last=last_maps(explanation), shares=shares(explanation), family=family,
-        style=Markup(style()), arrow=Markup(ARROW), drawing=Markup(render(lay_out(explanation), links=table.links)),
+        style=Markup(style()), arrow=Markup(ARROW), drawing=Markup(render(whole, links=table.links)),
         script=Markup(script), hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         photograph=None if picture is None else data_uri(picture, explanation.input_size[1:]),
         version=__version__,
@@ -179,15 +180,20 @@ def runs(parts: Sequence[Row | Module]) -> list[tuple[bool, list[Row | Module]]]
 
 
 def last_maps(explanation: Explanation) -> Layer:
-    """The last layer whose output is maps of more than one unit."""
-    maps = [layer for layer in explanation.layers if len(layer.output_shape) == 3 and max(layer.output_shape[1:]) > 1]
-    return maps[-1] if maps else explanation.layers[-1]
+    """The last layer whose output is maps of several units, which see different places; or the last of all."""
+    height = explanation.input_size[1]
+    for layer in reversed(explanation.layers):
+        shape, stride = layer.output_shape, layer.stride
+        # Tokens by heads have three dimensions too, and more of them than there are strides in the image.
+        if len(shape) == 3 and max(shape[1:]) > 1 and any(stride) and shape[1] * stride.height < 2 * height:
+            return layer
+    return explanation.layers[-1]
 
 
 def shares(explanation: Explanation) -> list[tuple[str, int, int]]:
     """Where the parameters and the MACs are: what the layers are called together, and how many of each."""
     names = {"conv": "convolutions", "grouped": "convolutions", "dense": "dense layers", "attention": "attention"}
-    found: dict[str, tuple[int, int]] = {}
+    found = dict.fromkeys((*dict.fromkeys(names.values()), "all else"), (0, 0))
     for layer in explanation.layers:
         name = names.get(family(layer.kind), "all else")
         params, macs = found.get(name, (0, 0))
@@ -252,8 +258,8 @@ def share(part: int, whole: int) -> float:
 def data_uri(picture: Image.Image, size: Sequence[int]) -> str:
     """The picture, its middle cut to the shape of `size` (height, width)."""
     height, width = size
-    scale = min(1, SIDE / max(height, width)) if max(height, width) > SIDE else max(1, SIDE / max(height, width))
+    scale = SIDE / max(height, width)
     file = io.BytesIO()
-    whole = ImageOps.exif_transpose(picture).convert("RGB")
-    ImageOps.fit(whole, (round(width * scale), round(height * scale))).save(file, format="JPEG", quality=85)
+    upright = ImageOps.exif_transpose(picture).convert("RGB")
+    ImageOps.fit(upright, (round(width * scale), round(height * scale))).save(file, format="JPEG", quality=85)
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

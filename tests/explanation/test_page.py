@@ -1,0 +1,181 @@
+"""The page of a network: that it stands alone, says what the explanation says, and shows what units see."""
+
+import base64
+import hashlib
+import io
+import re
+from html.parser import HTMLParser
+
+import pytest
+from PIL import Image
+from torch import nn
+
+from convatlas.errors import InputError
+from convatlas.explanation.explain import Explanation, explain
+from convatlas.explanation.page import COLOURS, Module, Row, Table, data_uri, field, last_maps, shares
+from convatlas.wording import printable
+
+NETWORKS = (
+    "lenet5",
+    "alexnet",
+    "googlenet",
+    "resnet50",
+    "densenet121",
+    "shufflenet_v2_x1_0",
+    "vit_b_16",
+    "mine",
+)
+
+
+class Mine(nn.Sequential):
+    """A module that no atlas knows, with a name that is no name in HTML."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_module("<b>", nn.Conv2d(3, 8, 3))
+        self.add_module("relu", nn.ReLU())
+
+
+@pytest.fixture(scope="module")
+def explained() -> dict[str, Explanation]:
+    return {name: explain(name) for name in NETWORKS[:-1]} | {"mine": explain(Mine(), input_size=(3, 16, 24))}
+
+
+class Elements(HTMLParser):
+    """Every element's name and attributes, and the words between them."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str]]] = []
+        self.words = ""
+        self.feed(text)
+        self.words = re.sub(r"\s+", " ", self.words)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, {name: value or "" for name, value in attrs}))
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_page_stands_alone(name: str, explained: dict[str, Explanation]) -> None:
+    text = explained[name].to_html()
+    elements = Elements(text).found
+    assert not {tag for tag, _ in elements} & {"iframe", "object", "embed", "img"}
+    for tag, attributes in elements:
+        assert not [key for key in attributes if key.startswith("on")]
+        for key in ("src", "href", "xlink:href"):
+            assert attributes.get(key, "#").startswith(("data:", "#")), tag
+    assert not re.search(r"url\((?!#)|@import", text)
+    ids = [attributes["id"] for _, attributes in elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert {attributes["href"][1:] for tag, attributes in elements if tag == "a"} <= set(ids)
+    assert len(text) < 500_000
+
+
+def test_the_policy_of_the_page_lets_its_one_script_run(explained: dict[str, Explanation]) -> None:
+    text = explained["lenet5"].to_html()
+    (script,) = re.findall(r"<script>(.*?)</script>", text, flags=re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'" in text
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_layer_is_there_once_with_its_formulas_and_what_it_sees(
+    name: str, explained: dict[str, Explanation]
+) -> None:
+    e = explained[name]
+    elements = Elements(e.to_html())
+    rows = {a["data-layer"]: a for tag, a in elements.found if tag == "tbody"}
+    assert len([tag for tag, _ in elements.found if tag == "tbody"]) == len(e.layers)
+    for layer in e.layers:
+        assert all(printable(formula) in elements.words for formula in layer.formulas)
+        _, _, width, height, right, down = map(int, rows[layer.name.replace(" ", "_")]["data-field"].split())
+        assert ((height, width), (down, right)) == (layer.receptive_field, layer.stride)
+        assert rows[layer.name.replace(" ", "_")]["tabindex"] == "0"
+
+
+def test_the_modules_add_up(explained: dict[str, Explanation]) -> None:
+    def rows(part: Row | Module) -> list[Row]:
+        return [part] if isinstance(part, Row) else [row for each in part.parts for row in rows(each)]
+
+    for e in explained.values():
+        modules = Table(e).modules
+        assert [row.place for module in modules for row in rows(module)] == list(range(len(e.layers)))
+        assert sum(module.params for module in modules) + sum(e.unused.values()) == e.params
+        assert sum(module.macs for module in modules) == e.macs
+        assert sum(params for _, params, _ in shares(e)) == e.params
+        assert sum(macs for *_, macs in shares(e)) == e.macs
+
+
+def test_printed_and_exact_figures_stand_side_by_side(explained: dict[str, Explanation]) -> None:
+    words = Elements(explained["alexnet"].to_html()).words
+    assert "Parameters60,965,224printed: 60M" in words
+    assert "40.7 %top 5: 18.2 %; ImageNet-2012, 10-crop val" in words
+    assert "ImageNet classification with deep convolutional neural networks" in words
+    assert "images of 227×227, which the maps that the paper gives need" in words
+    assert "dense layers 96.2 %" in words
+
+
+@pytest.mark.parametrize(("name", "sees"), [("alexnet", 195), ("resnet50", 483), ("lenet5", 16), ("vit_b_16", 16)])
+def test_the_last_maps_see_what_the_literature_says(name: str, sees: int, explained: dict[str, Explanation]) -> None:
+    assert last_maps(explained[name]).receptive_field == (sees, sees)
+
+
+def test_the_unit_that_is_shown_is_the_middle_one(explained: dict[str, Explanation]) -> None:
+    e = explained["alexnet"]
+    assert field(e["conv1.conv"], e.input_size) == "108 108 11 11 4 4"  # unit 27 of 55, from 4 · 27 on
+    assert field(e["pool5"], e.input_size) == "0 0 195 195 32 32"  # unit 2 of 6: 2 · 32 less 64 of padding
+    assert field(e["fc6.dense"], e.input_size) == "-64 -64 355 355 0 0"
+    tokens = explained["vit_b_16"]
+    assert field(tokens["tokens.addition"], tokens.input_size) == "96 96 16 16 16 16"
+
+
+def test_a_first_block_with_branches_is_drawn_and_those_like_it_are_not(explained: dict[str, Explanation]) -> None:
+    def drawn(part: Row | Module) -> list[str]:
+        if isinstance(part, Row):
+            return []
+        return [part.name] * bool(part.drawing) + [name for each in part.parts for name in drawn(each)]
+
+    found = [name for module in Table(explained["resnet50"]).modules for name in drawn(module)]
+    assert found == ["conv2_x.0", "conv2_x.1"]
+    assert "dense_block1" in [name for module in Table(explained["densenet121"]).modules for name in drawn(module)]
+
+
+def test_names_from_outside_are_escaped(explained: dict[str, Explanation]) -> None:
+    text = explained["mine"].to_html()
+    assert "&lt;b&gt;" in text
+    assert "<b>" not in re.sub(r"<b>(&lt;b&gt;|relu)</b>", "", text)
+    assert "224 = 8 · (3·3·3 + 1)" in Elements(text).words
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P"])
+def test_a_photograph_is_cut_to_the_images_shape_and_scaled_down(mode: str, explained: dict[str, Explanation]) -> None:
+    picture = Image.new("RGB", (900, 500), "red").convert(mode)
+    uri = data_uri(picture, (224, 336))
+    inside = Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
+    assert inside.size == (448, 299)
+    text = explained["lenet5"].to_html(picture=picture)
+    assert 'href="data:image/jpeg;base64,' in text
+    assert len(text) < 100_000
+
+
+def test_what_computes_nothing_has_no_page() -> None:
+    with pytest.raises(InputError, match="Identity computes nothing from its images"):
+        explain(nn.Identity(), input_size=(3, 8, 8)).to_html()
+
+
+def luminance(colour: str) -> float:
+    """Of WCAG 2.1."""
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (p / 12.92 if p <= 0.03928 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize("ink", ["ink", "muted", "orange"])
+@pytest.mark.parametrize("behind", ["paper", "panel"])
+def test_text_is_read_on_what_is_behind_it(ink: str, behind: str) -> None:
+    for one, two in zip(COLOURS[ink], COLOURS[behind], strict=True):
+        dark, light = sorted((luminance(one), luminance(two)))
+        assert (light + 0.05) / (dark + 0.05) >= 4.5

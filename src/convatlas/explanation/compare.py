@@ -233,7 +233,7 @@ def place_labels(
                 hidden = sum(place.overlaps(circle) for circle in circles)
                 crossed = sum(any(other.contains(*point) for point in line) for other in taken)
                 crossed += any(place.contains(*point) for point in lines)
-                cost = 1000 * names + 100 * (not inside) + 50 * crossed + 20 * hidden + far
+                cost = 1000 * names + 100 * (not inside) + 50 * crossed + 30 * hidden + far
                 places.append((cost, far, shift, place, line))
         _, far, shift, place, line = min(places, key=lambda each: each[0])
         text.set_position(shift)

@@ -235,5 +235,5 @@ def test_a_refusal_ends_with_what_would_do_if_there_is_something(module: nn.Modu
 
 
 def test_a_network_of_the_atlas_says_itself_what_it_takes() -> None:
-    with pytest.raises(InputError, match="alexnet takes 227×227 images, for which it is made"):
+    with pytest.raises(InputError, match="alexnet takes 227×227 images, for which it is made, and got 100×100"):
         explain("alexnet", (3, 100, 100))

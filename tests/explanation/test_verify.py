@@ -25,7 +25,7 @@ def small(name: str) -> tuple[int, int, int]:
         network = build(name)
     if network.fixed_size or height <= 32:
         return channels, height, width
-    return channels, max(96, network.least_size), 104
+    return channels, max(64, network.least_size), 72
 
 
 def spread(names: list[str], count: int) -> list[str]:

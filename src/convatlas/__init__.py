@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from convatlas.deploy.classifier import Classifier, load
     from convatlas.errors import InputError
+    from convatlas.explanation.compare import compare
     from convatlas.explanation.explain import Explanation, explain
     from convatlas.registry import list_models, model_card
     from convatlas.training.loop import resume, train
@@ -30,6 +31,7 @@ _HOMES = {
     "load": "convatlas.deploy.classifier",
     "Classifier": "convatlas.deploy.classifier",
     "InputError": "convatlas.errors",
+    "compare": "convatlas.explanation.compare",
     "explain": "convatlas.explanation.explain",
     "Explanation": "convatlas.explanation.explain",
 }
@@ -40,6 +42,7 @@ __all__ = [
     "InputError",
     "Recipe",
     "Run",
+    "compare",
     "create_model",
     "explain",
     "list_models",

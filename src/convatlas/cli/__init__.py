@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from convatlas import __version__
 from convatlas.cli.evaluating import evaluate
+from convatlas.cli.explaining import compare, explain
 from convatlas.cli.looking import data, models
 from convatlas.cli.predicting import predict
 from convatlas.cli.training import resume, train
@@ -27,6 +28,8 @@ VERBS = {
     "predict": predict,
     "data": data,
     "models": models,
+    "explain": explain,
+    "compare": compare,
 }
 
 DISK = {

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 IMAGES = "images"
 """The name of what feeds the first layer."""
+COUNTING_RULE = (
+    "a MAC is one multiply-accumulate of a convolution, a dense layer or a product of two inputs, as in attention; "
+    "all else is listed apart, as elementwise operations"
+)
 
 
 class Span(NamedTuple):
@@ -77,6 +81,8 @@ class Explanation:
     layers: tuple[Layer, ...]
     card: Card | None = None
     """Where the network is one of the atlas."""
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    """In what it differs from the network of its card: fields of the spec, `num_classes` and `in_channels`."""
     unused: Mapping[str, int] = field(default_factory=dict)
     """Parameters that this pass does not use, by name: counted in `params`, and in no layer."""
 
@@ -94,6 +100,20 @@ class Explanation:
     def activation_bytes(self) -> int:
         """Of all outputs in float32, which is what training keeps, about, for one image."""
         return sum(layer.activation_bytes for layer in self.layers)
+
+    @cached_property
+    def elementwise(self) -> int:
+        """All other operations, on one image."""
+        return sum(layer.elementwise for layer in self.layers)
+
+    @cached_property
+    def depth(self) -> int:
+        """How many layers with weights the longest path has: convolutions and dense layers, as papers count them."""
+        behind = {IMAGES: 0}
+        for layer in self.layers:
+            weighs = layer.macs > 0 and layer.kind not in ("attention", "product")
+            behind[layer.name] = weighs + max((behind[name] for name in layer.inputs), default=0)
+        return max(behind.values())
 
     @property
     def left_out(self) -> tuple[Layer, ...]:
@@ -119,6 +139,31 @@ class Explanation:
                 return layer
         raise KeyError(name)
 
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, as JSON has it; sizes are `[height, width]`, costs of one image."""
+        card = self.card
+        return {
+            "name": self.name,
+            "input_size": list(self.input_size),
+            "paper": card.paper.citation if card else None,
+            "table": card.table if card else None,
+            "published": dict(card.published) if card else {},
+            "deviations": list(card.deviations) if card else [],
+            "changes": dict(self.changes),
+            "params": self.params,
+            "macs": self.macs,
+            "elementwise": self.elementwise,
+            "activation_bytes": self.activation_bytes,
+            "depth": self.depth,
+            "counting_rule": COUNTING_RULE,
+            "left_out": {layer.name: list(layer.notes) for layer in self.left_out},
+            "unused": dict(self.unused),
+            "layers": [
+                {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(layer).items()}
+                for layer in self.layers
+            ],
+        }
+
 
 def explain(
     model: str | nn.Module, input_size: Size | None = None, *, real: bool = False, **changes: Any
@@ -133,7 +178,8 @@ def explain(
     module, size, card, name = prepared(model, input_size, real=real, **changes)
     found = trace(module, size, device="cpu" if real else "meta")
     layers, unused = Assembly(found).layers()
-    return Explanation(name, size, layers, card=card, unused=unused)
+    changed = differences(module, card) if isinstance(module, Network) and card else {}
+    return Explanation(name, size, layers, card=card, changes=changed, unused=unused)
 
 
 def prepared(
@@ -158,6 +204,14 @@ def prepared(
     if size is None:
         raise InputError("a module does not say what images it takes; give input_size, such as (3, 224, 224)")
     return module, size, card, name
+
+
+def differences(network: Network, card: Card) -> dict[str, Any]:
+    """In what a network differs from that of its card: what is printed of the one is not true of the other."""
+    pairs = [(f.name, getattr(network.spec, f.name), getattr(card.spec, f.name)) for f in fields(card.spec)]
+    pairs += [("num_classes", network.num_classes, card.num_classes)]
+    pairs += [("in_channels", network.in_channels, card.input_size[0])]
+    return {name: ours for name, ours, theirs in pairs if ours != theirs}
 
 
 @dataclass

@@ -1,0 +1,147 @@
+"""Signal and gradient: what one batch of images is on its way through a network, and what comes back.
+
+Glorot and Bengio 2010, "Understanding the difficulty of training deep feedforward neural networks", Sec. 4, look at
+the same: where the deviation of the gradient falls from layer to layer, the layers before learn nothing.
+"""
+
+import copy
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from convatlas.errors import InputError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signal:
+    """One layer, over all numbers that it gives for the batch."""
+
+    name: str
+    """As in `explain`."""
+    activation_mean: float
+    activation_std: float
+    dead: float
+    """The share of channels, or of features, that are 0 for every image and at every place: of a ReLU, the dead
+    units; of a padding, the channels that it adds."""
+    gradient_mean: float | None
+    """Of the loss by the layer's output; None where nothing comes back."""
+    gradient_std: float | None
+    update: float | None
+    """lr · |gradient| / |weights|, of the layer's own weights without biases; None where it has none. About 0.001 is
+    usual: far below, a layer does not learn, and far above, it forgets."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """A network on one batch."""
+
+    images: int
+    loss: float
+    """Mean cross-entropy, in nats."""
+    lr: float
+    signals: tuple[Signal, ...]
+    """In the order in which the layers answer."""
+
+    def __getitem__(self, name: str) -> Signal:
+        """The layer of that name. Raises KeyError where there is none."""
+        for signal in self.signals:
+            if signal.name == name:
+                return signal
+        raise KeyError(name)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, as JSON has it."""
+        return asdict(self)
+
+
+def probe(model: nn.Module, images: Tensor, labels: Tensor, *, lr: float = 0.1, seed: int = 0) -> Probe:
+    """What `images` (N, C, H, W) of the classes `labels` (N,) are in each layer of `model`, in training.
+
+    `model` stays as it is: a copy of it is pushed through, forward and back, in training mode, with dropout drawn from
+    `seed`. Raises InputError where labels are no classes of the network, and where it does not take the images.
+    """
+    twin = copy.deepcopy(model).train().requires_grad_(True)
+    modules: dict[str, nn.Module] = {}
+    activations: dict[str, Moments] = {}
+    gradients: dict[str, Moments] = {}
+    calls: Counter[str] = Counter()
+
+    def keep(path: str) -> Callable[..., None]:
+        def hook(module: nn.Module, _: Any, output: Any) -> None:
+            if not isinstance(output, Tensor):
+                return
+            calls[path] += 1
+            name = path if calls[path] == 1 else f"{path} ({calls[path]})"
+            # At once, as an activation that is computed in place writes over this, and all of them are large.
+            modules[name], activations[name] = module, moments(output.detach())
+            if output.requires_grad:
+                output.register_hook(lambda gradient: gradients.update({name: moments(gradient)}))  # type: ignore[no-untyped-call]
+
+        return hook
+
+    for path, part in twin.named_modules():
+        if not any(part.children()) and not isinstance(part, nn.Identity):
+            part.register_forward_hook(keep(path))
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        torch.manual_seed(seed)
+        try:
+            logits = twin(images)
+        except (ValueError, RuntimeError) as error:
+            raise InputError(f"the network does not take the images: {' '.join(str(error).split())}") from error
+        if logits.ndim != 2 or len(logits) != len(labels) or int(labels.max()) >= logits.shape[1]:
+            raise InputError(
+                f"answers of the shape {tuple(logits.shape)} are none to {len(labels)} images of "
+                f"{int(labels.max()) + 1} classes: give the network as many classes as the images have"
+            )
+        loss = F.cross_entropy(logits, labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+    signals = []
+    for name, module in modules.items():
+        activation, gradient = activations[name], gradients.get(name)
+        signals.append(
+            Signal(
+                name=name,
+                activation_mean=activation.mean,
+                activation_std=activation.std,
+                dead=activation.dead,
+                gradient_mean=gradient.mean if gradient else None,
+                gradient_std=gradient.std if gradient else None,
+                update=update(module, lr=lr),
+            )
+        )
+    return Probe(images=len(images), loss=loss.item(), lr=lr, signals=tuple(signals))
+
+
+class Moments(NamedTuple):
+    """Of all numbers of a tensor."""
+
+    mean: float
+    std: float
+    dead: float
+
+
+def moments(tensor: Tensor) -> Moments:
+    """Mean, deviation, and the share of channels that are 0 throughout."""
+    return Moments(tensor.mean().item(), tensor.std(correction=0).item(), dead(tensor))
+
+
+def dead(output: Tensor) -> float:
+    """The share of channels (N, C, H, W), or of features (N, …, F), that are 0 throughout."""
+    channel = 1 if output.ndim == 4 else output.ndim - 1
+    others = [dim for dim in range(output.ndim) if dim != channel]
+    return (output.abs().amax(others) == 0).float().mean().item()
+
+
+def update(module: nn.Module, *, lr: float) -> float | None:
+    """How far a step of plain gradient descent moves the weights, as a share of their length."""
+    weights = [weight for weight in module.parameters(recurse=False) if weight.ndim > 1 and weight.grad is not None]
+    if not weights:
+        return None
+    step = torch.stack([weight.grad.norm() for weight in weights if weight.grad is not None]).norm()
+    length = torch.stack([weight.detach().norm() for weight in weights]).norm()
+    return (lr * step / length).item() if length else None

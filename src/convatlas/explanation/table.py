@@ -1,0 +1,239 @@
+"""The explanation of a network as a table for the terminal: collapsed to blocks, opened as deep as is asked for."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, groupby
+from textwrap import wrap
+from typing import TYPE_CHECKING, NamedTuple
+
+from rich.cells import cell_len
+from rich.console import Group
+from rich.text import Text
+
+from convatlas.explanation.blocks import Block, divided
+from convatlas.explanation.explain import COUNTING_RULE, Explanation, Layer, Span
+from convatlas.explanation.text import size
+from convatlas.wording import some
+
+if TYPE_CHECKING:
+    from convatlas.explanation.probe import Probe
+
+WIDE = 120
+"""From how many columns on kinds and formulas have a column of their own, and do not stand below."""
+HEADS = ("layer", "output", "params", "", "MACs", "", "field", "stride")
+
+
+class Row(NamedTuple):
+    """A line of the table, and what is said about it."""
+
+    cells: tuple[str, ...]
+    """In the order of `HEADS`."""
+    kind: str
+    formulas: tuple[str, ...]
+    opened: bool
+    """Whether the lines after it are its parts."""
+
+
+def table(explanation: Explanation, *, depth: int = 1, width: int = 80) -> Group:
+    """What is known of the network, its blocks down to names of `depth` parts, and the totals, in `width` columns."""
+    lines = [*heading(explanation), Text(), *body(explanation, depth=depth, width=width), Text(), *notes(explanation)]
+    return Group(*(part for line in lines for part in wrapped(line, width)))
+
+
+def wrapped(line: Text, width: int) -> list[Text]:
+    """A line of prose in as many as it needs; later ones are set in."""
+    if line.cell_len <= width or line.no_wrap:
+        return [line]
+    from rich.console import Console
+
+    first, *rest = line.wrap(Console(width=width), width - 2)
+    return [first, *(Text("  ").append_text(more) for more in rest)]
+
+
+def heading(explanation: Explanation) -> Iterator[Text]:
+    """What the network is, what its paper prints, and where it differs from that."""
+    card = explanation.card
+    yield Text.assemble((explanation.name, "bold"), f", for images of {size(explanation.input_size)}")
+    if card is None:
+        return
+    yield Text(f"{card.paper.citation}, {card.table}")
+    if explanation.changes:
+        changed = ", ".join(f"{name} {value}" for name, value in explanation.changes.items())
+        yield Text(f"changed: {changed}; what is printed is of the network without that")
+    if printed := ", ".join(figures(card.published)):
+        yield Text(f"printed: {printed}")
+    for deviation in card.deviations:
+        yield Text(f"differs from the paper: {deviation}")
+
+
+def figures(published: Mapping[str, str | float]) -> Iterator[str]:
+    """What a paper prints, in words."""
+    words = {"params": "{} parameters", "macs": "{} MACs", "top1_error": "top-1 error {} %",
+             "top5_error": "top-5 error {} %", "data": "on {}"}  # fmt: skip
+    for name, value in published.items():
+        yield words[name].format(value)
+
+
+def body(explanation: Explanation, *, depth: int, width: int) -> Iterator[Text]:
+    """The heads, the blocks and the totals."""
+    rows = list(rows_of(explanation, explanation.layers, depth=depth))
+    total = ("total", "", f"{explanation.params:,}", "", amount(explanation.macs) or "0", "", "", "")
+    columns = zip(HEADS, total, *(row.cells for row in rows), strict=True)
+    widths = [max(map(cell_len, column)) for column in columns]
+    gap = 2 if sum(widths) + 2 * (len(widths) - 1) <= width else 1
+    left = sum(widths) + gap * (len(widths) - 1)
+    yield line_of(HEADS, widths, gap, style="bold", more="  what, and why" if width >= WIDE else "")
+    for row in rows:
+        yield from placed(row, widths, gap, left=left, width=width)
+    yield Text("─" * left, style="dim", no_wrap=True)
+    yield line_of(total, widths, gap, style="bold")
+
+
+def rows_of(
+    explanation: Explanation, layers: Sequence[Layer], *, depth: int, level: int = 1, shown: int = 0, indent: str = ""
+) -> Iterator[Row]:
+    """The blocks at a level, and where they are opened the blocks within them.
+
+    Of their names, the first `shown` parts stand above already.
+    """
+    for block in divided(layers, level, fold=level == depth):
+        opens = level < depth and len(block.layers) > 1
+        alone = opens and len(divided(block.layers, level + 1, fold=False)) == 1  # what only wraps one part
+        if not alone:
+            name = indent + ".".join(block.name.split(".")[shown:])
+            yield Row(cells(explanation, block, name), block.kind, () if opens else block.formulas, opens)
+        if opens:
+            within = (shown, indent) if alone else (level, indent + "  ")
+            yield from rows_of(
+                explanation, block.layers, depth=depth, level=level + 1, shown=within[0], indent=within[1]
+            )
+
+
+def cells(explanation: Explanation, block: Block, name: str) -> tuple[str, ...]:
+    """A block's cells."""
+    last = block.layers[-1]
+    return (
+        name + (f" ×{block.times}" if block.times > 1 else ""),
+        size(block.output_shape),
+        f"{block.params:,}" if block.params else "",
+        share(block.params, explanation.params),
+        amount(block.macs),
+        share(block.macs, explanation.macs),
+        "all" if sees_all(last, explanation.input_size[1:]) else sides(block.receptive_field),
+        sides(last.stride) if any(last.stride) else "",
+    )
+
+
+def placed(row: Row, widths: Sequence[int], gap: int, *, left: int, width: int) -> Iterator[Text]:
+    """A row with what is said about it: beside it where there is room, and else below."""
+    beside = width >= WIDE
+    words = list(packed([row.kind, *row.formulas], width - left - 2 if beside else width - 6))
+    style = "bold" if row.opened else ""
+    if beside:
+        yield line_of(row.cells, widths, gap, style=style, more=f"  {words.pop(0)}")
+    else:
+        yield line_of(row.cells, widths, gap, style=style)
+    for word in words:
+        yield Text(" " * (left + 2 if beside else 6) + word, style="dim", no_wrap=True)
+
+
+def packed(parts: Sequence[str], width: int) -> Iterator[str]:
+    """The kind and the formulas, as many to a line as go."""
+    line = ""
+    for part in chain.from_iterable(wrap(words, max(width, 20)) for words in parts):
+        if line and len(line) + 3 + len(part) > width:
+            yield line
+            line = part
+        else:
+            line = f"{line};  {part}" if line else part
+    yield line
+
+
+def line_of(cells: Sequence[str], widths: Sequence[int], gap: int, *, style: str, more: str = "") -> Text:
+    """Cells one beside the other, `gap` columns apart, and `more` behind them."""
+    texts = [
+        cell + " " * (width - cell_len(cell)) if head in ("layer", "output") else " " * (width - cell_len(cell)) + cell
+        for head, cell, width in zip(HEADS, cells, widths, strict=True)
+    ]
+    line = (" " * gap).join(texts)
+    return Text(line if more else line.rstrip(), style=style, no_wrap=True).append(more, style="not bold dim")
+
+
+def notes(explanation: Explanation) -> Iterator[Text]:
+    """How it was counted, and what was not."""
+    yield Text(
+        f"{some(explanation.depth, 'layer')} with weights on the longest path; "
+        f"all outputs are {amount(explanation.activation_bytes)}B in float32; "
+        f"{amount(explanation.elementwise) or 'no'} elementwise operations"
+    )
+    yield Text(f"counted on one image: {COUNTING_RULE}", style="dim")
+    yield Text(
+        "field: the pixels that a unit sees, the frame of padding included; stride: from one unit to the next",
+        style="dim",
+    )
+    for layer in explanation.left_out:
+        yield Text(f"left out: {layer.name}: {'; '.join(layer.notes)}", style="yellow")
+    if explanation.unused:
+        count = sum(explanation.unused.values())
+        names = dict.fromkeys(name.split(".")[0] for name in explanation.unused)
+        yield Text(
+            f"not used on this way, and in the total: {count:,} parameters of {', '.join(names)}", style="yellow"
+        )
+
+
+def sees_all(layer: Layer, image: Sequence[int]) -> bool:
+    """Whether every unit sees the whole image."""
+    return not any(layer.stride) and all(
+        first <= 0 and first + field >= side
+        for first, field, side in zip(layer.offset, layer.receptive_field, image, strict=True)
+    )
+
+
+def share(part: int, whole: int) -> str:
+    """`61.9 %`; nothing for nothing."""
+    if not part:
+        return ""
+    return f"{100 * part / whole:.1f} %" if part / whole >= 0.0005 else "< 0.1 %"
+
+
+def amount(count: int) -> str:
+    """`105.42 M`, of a thousand millions and more `3.86 G`, of less than a million `117.6 k`."""
+    for unit, least in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if count >= least:
+            return f"{count / least:,.2f} {unit}"
+    return str(count) if count else ""
+
+
+def sides(span: Span) -> str:
+    """`11`, or where they differ `11×5`."""
+    return str(span.height) if span.height == span.width else f"{span.height}×{span.width}"
+
+
+def probed_table(probe: "Probe", *, depth: int = 1) -> Group:
+    """The signals and gradients of a batch; of a block, what leaves it, and the largest update within it."""
+    from rich.table import Table
+
+    rows = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    rows.add_column("layer", no_wrap=True)
+    for head in ("activation", "±", "gradient", "±", "dead", "update / weight"):
+        rows.add_column(head, justify="right", no_wrap=True)
+    for name, inside in groupby(probe.signals, key=lambda signal: ".".join(signal.name.split(".")[:depth])):
+        signals = list(inside)
+        last = signals[-1]
+        updates = [signal.update for signal in signals if signal.update is not None]
+        rows.add_row(
+            name, digits(last.activation_mean), digits(last.activation_std), digits(last.gradient_mean),
+            digits(last.gradient_std), share(round(1e6 * last.dead), 10**6), digits(max(updates, default=None)),
+        )  # fmt: skip
+    return Group(
+        Text(f"one batch of {some(probe.images, 'image')}: loss {probe.loss:.4f}; lr {probe.lr:g}", style="bold"),
+        rows,
+        Text("means and deviations of what leaves the layer, and of the loss's gradient by it; dead: channels that are "
+             "0 for all images; update / weight: lr · |gradient| / |weights|", style="dim"),
+    )  # fmt: skip
+
+
+def digits(number: float | None) -> str:
+    """Three digits: `0.0123`, `1.23e-09`."""
+    if number is None:
+        return ""
+    return f"{number:.3g}" if number == 0 or abs(number) >= 0.001 else f"{number:.2e}"

@@ -1,0 +1,169 @@
+"""`convatlas explain` and `convatlas compare`, as a user types them."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import convatlas as ca
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with modules of a user's own, in which the command line is run."""
+    (tmp_path / "mynets.py").write_text(
+        "import torch\n"
+        "from torch import nn\n"
+        "def small(): return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 5))\n"
+        "def wrong(): return 3\n"
+        "def broken(): raise KeyError('weights')\n"
+        "class Looks(nn.Module):\n"
+        "    def forward(self, x):\n"
+        "        return x.flatten(1) if x.sum() > 0 else x.flatten(1) * 2\n"
+        "value = 5\n"
+    )
+    (tmp_path / "spoiled.py").write_text("import nothing_of_that_name\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_explain_prints_the_table_and_json_says_the_same(convatlas) -> None:
+    said = convatlas("explain", "alexnet")
+    assert said.status == 0
+    assert "55 = ⌊(227 − 11 + 2·0) / 4⌋ + 1" in said.out
+    assert "34,944 = 96 · (11·11·3 + 1)" in said.out
+    assert "60,965,224" in said.out
+    content = json.loads(convatlas("explain", "alexnet", "--json").out)
+    assert content == json.loads(json.dumps(ca.explain("alexnet").to_dict()))
+
+
+def test_depth_opens_the_blocks(convatlas) -> None:
+    assert "conv2_x.0" not in convatlas("explain", "resnet18").out
+    assert len(convatlas("explain", "resnet18", "--depth", 3).out) > 3 * len(convatlas("explain", "resnet18").out)
+
+
+def test_input_and_changes_are_those_of_the_network(convatlas) -> None:
+    content = json.loads(convatlas("explain", "resnet18", "--input", 1, 64, 64, "--json").out)
+    assert content["input_size"] == [1, 64, 64]
+    assert content["changes"] == {"in_channels": 1}
+    content = json.loads(convatlas("explain", "resnet18", "--changes", "shortcut", "A", "--json").out)
+    assert content["params"] < ca.explain("resnet18").params
+
+
+def test_mermaid_dot_and_svg_go_to_the_terminal_or_to_a_file(convatlas, tmp_path: Path) -> None:
+    assert convatlas("explain", "lenet5", "--format", "mermaid").out.startswith("flowchart TD")
+    assert convatlas("explain", "lenet5", "--format", "svg").out.startswith("<svg")
+    assert convatlas("explain", "lenet5", "--format", "html").out.lower().startswith("<!doctype html>")
+    file = tmp_path / "lenet5.dot"
+    said = convatlas("explain", "lenet5", "--format", "dot", "--output", file)
+    assert (said.status, said.out) == (0, "")
+    assert file.read_text().startswith("digraph")
+    table = tmp_path / "lenet5.txt"
+    assert convatlas("explain", "lenet5", "--output", table).status == 0
+    assert "60,000" in table.read_text()
+
+
+def test_verify_holds_the_receptive_fields_against_gradients(convatlas) -> None:
+    said = convatlas("explain", "lenet5", "--verify")
+    assert said.status == 0
+    assert "held against gradients" in said.out
+    assert "all agree" in said.out
+    assert json.loads(convatlas("explain", "lenet5", "--verify", "--json").out)["verified"]["holds"] is True
+
+
+def test_probe_adds_signals_and_gradients(convatlas) -> None:
+    said = convatlas("explain", "lenet5", "--probe", "digits", "--batch-size", 16)
+    assert said.status == 0, said.err
+    assert "one batch of 16 images" in said.out
+    content = json.loads(convatlas("explain", "lenet5", "--probe", "digits", "--batch-size", 16, "--json").out)
+    assert content["probe"]["images"] == 16
+    assert content["probe"]["signals"][0]["name"] == content["layers"][0]["name"]
+    again = json.loads(convatlas("explain", "lenet5", "--probe", "digits", "--batch-size", 16, "--json").out)
+    assert again == content
+
+
+def test_a_run_is_explained_and_probed_with_its_weights(convatlas, tmp_path: Path) -> None:
+    run = ca.train(ca.Recipe(epochs=12, batch_size=32), output=tmp_path / "run", quiet=True).directory
+    content = json.loads(convatlas("explain", run, "--probe", "digits", "--json").out)
+    assert content["name"] == "lenet"
+    fresh = json.loads(convatlas("explain", "lenet", "--probe", "digits", "--json").out)
+    assert content["probe"]["loss"] < fresh["probe"]["loss"]
+    said = convatlas("explain", "lenet", "--probe", "digits", "--weights", run / "model.safetensors", "--json")
+    assert json.loads(said.out)["probe"]["loss"] < fresh["probe"]["loss"]
+
+
+@pytest.mark.usefixtures("own")
+def test_a_module_of_ones_own(convatlas) -> None:
+    content = json.loads(convatlas("explain", "mynets:small", "--input", 3, 8, 8, "--json").out)
+    assert content["params"] == 8 * 28 + 5 * 289
+    assert content["paper"] is None
+    assert convatlas("explain", "mynets:Looks", "--input", 3, 8, 8, "--real").status == 0
+
+
+@pytest.mark.usefixtures("own")
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("resnet2",), "no model is called 'resnet2'; the nearest: resnet32, resnet20 or resnet200"),
+        (("nowhere:net", "--input", 3, 8, 8), "nowhere cannot be imported: ModuleNotFoundError"),
+        (("spoiled:net", "--input", 3, 8, 8), "No module named 'nothing_of_that_name'"),
+        ((":net", "--input", 3, 8, 8), "':net' is no package.module:callable"),
+        (("mynets:absent", "--input", 3, 8, 8), "mynets has no function or class 'absent'"),
+        (("mynets:value", "--input", 3, 8, 8), "mynets has no function or class 'value'"),
+        (("mynets:wrong", "--input", 3, 8, 8), "mynets:wrong() returns a int, and has to return a torch.nn.Module"),
+        (("mynets:broken", "--input", 3, 8, 8), "mynets:broken() ends with KeyError: 'weights'"),
+        (("mynets:small",), "mynets:small does not say what images it takes; give --input C H W"),
+        (("mynets:small", "--input", 3, 9, 9), "3 (Linear) takes 288 features, and of images of 3×9×9 it gets 392"),
+        (("mynets:Looks", "--input", 3, 8, 8), "--real"),
+        (("mynets:small", "--input", 3, 8, 8, "--changes", "a", "b"), "--changes is for networks of the atlas"),
+        (("alexnet", "--input", 3, 300, 300), "alexnet takes 227×227 images"),
+        (("alexnet", "--input", 3, 0, 300), "--input takes the channels, height and width of images"),
+        (("alexnet", "--input", 3, 300), "--input"),
+        (("alexnet", "--depth", 0), "--depth is at least 1, and not 0"),
+        (("alexnet", "--format", "pdf"), "--format"),
+        (("alexnet", "--format", "dot", "--json"), "--json or --format dot, and not both"),
+        (("alexnet", "--format", "dot", "--verify"), "shown in the table and with --json alone"),
+        (("alexnet", "--weights", "w.pt"), "--weights are for --probe"),
+        (("lenet5", "--probe", "nowhere"), "nowhere"),
+        (("lenet5", "--probe", "digits", "--batch-size", 0), "--batch-size is at least 1"),
+        (("lenet5", "--changes", "absent", "1"), "lenet5 has no 'absent' to change"),
+        ((), "explain needs MODEL"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_explained_is_said_in_a_sentence(convatlas, words, sentence: str) -> None:
+    said = convatlas("explain", *words)
+    assert said.status == 2
+    assert sentence in said.err
+    assert said.out == ""
+    assert said.err.count("\n") == 1
+
+
+def test_compare_sets_networks_side_by_side(convatlas, tmp_path: Path) -> None:
+    names = ("alexnet", "vgg16", "googlenet", "resnet50")
+    said = convatlas("compare", *names)
+    assert said.status == 0
+    assert "138,357,544" in said.out
+    assert max(map(len, said.out.splitlines())) <= 80
+    content = json.loads(convatlas("compare", *names, "--json").out)
+    assert [one["depth"] for one in content] == [8, 16, 22, 50]
+    for suffix, start in ((".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")):
+        said = convatlas("compare", *names, "resnet18", "--chart", tmp_path / f"chart{suffix}")
+        assert (tmp_path / f"chart{suffix}").read_bytes().startswith(start)
+        assert "without resnet18: no error is printed" in said.err
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ((), "compare needs"),
+        (("resnet5O",), "no model is called 'resnet5O'"),
+        (("alexnet", "--chart", "chart.txt"), "--chart draws a .png, .svg or .pdf, and not chart.txt"),
+        (("lenet5", "resnet20", "--chart", "chart.png"), "MNIST and CIFAR-10 cannot share an axis"),
+        (("alexnet", "--chart", "nowhere/chart.png"), "cannot be used"),
+    ],
+)
+def test_what_cannot_be_compared_is_said_in_a_sentence(convatlas, own: Path, words, sentence: str) -> None:
+    said = convatlas("compare", *words)
+    assert said.status == 2
+    assert sentence in said.err
+    assert not list(own.glob("chart*"))

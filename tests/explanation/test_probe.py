@@ -1,0 +1,148 @@
+"""Signal and gradient, against numbers that were worked out otherwise."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import convatlas as ca
+from convatlas.explanation.probe import probe
+
+
+def perceptron(activation: type[nn.Module], layers: int = 12, width: int = 128) -> nn.Sequential:
+    """A deep one; with ReLU as He et al. (2015) draw it, and with sigmoid as Glorot and Bengio (2010)."""
+    torch.manual_seed(0)
+    net = nn.Sequential()
+    for index in range(layers):
+        dense = nn.Linear(width, width)
+        nn.init.zeros_(dense.bias)
+        if activation is nn.ReLU:
+            nn.init.kaiming_normal_(dense.weight, nonlinearity="relu")
+        else:
+            nn.init.xavier_normal_(dense.weight)
+        net.add_module(f"dense{index}", dense)
+        net.add_module(f"act{index}", activation())
+    net.add_module("out", nn.Linear(width, 10))
+    return net
+
+
+def batch(width: int = 128) -> tuple[Tensor, Tensor]:
+    torch.manual_seed(1)
+    return torch.randn(64, width), torch.arange(64) % 10
+
+
+def test_gradients_vanish_in_a_deep_sigmoid_perceptron_and_not_in_a_relu_one_that_he_initialises() -> None:
+    sigmoid = probe(perceptron(nn.Sigmoid), *batch())
+    ratio = sigmoid["act0"].gradient_std / sigmoid["act11"].gradient_std  # type: ignore[operator]
+    # σ' is 1/4 at most, and Glorot's weights keep a gradient's deviation: each of 11 layers takes 3/4 of it or more.
+    assert 0.5 * 0.25**11 < ratio < 2 * 0.25**11
+    relu = probe(perceptron(nn.ReLU), *batch())
+    ratio = relu["act0"].gradient_std / relu["act11"].gradient_std  # type: ignore[operator]
+    assert 0.3 < ratio < 3
+    assert 0.3 < relu["act11"].activation_std / relu["act0"].activation_std < 3
+    assert sigmoid["dense0"].update < 1e-4 * relu["dense0"].update  # type: ignore[operator]
+
+
+def test_a_hundred_layers_leave_0_8_to_the_hundredth() -> None:
+    class Scaled(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return 0.8 * x
+
+    found = probe(nn.Sequential(nn.Linear(10, 10), *(Scaled() for _ in range(101))), *batch(width=10))
+    ratio = found["1"].gradient_std / found["101"].gradient_std  # type: ignore[operator]
+    assert ratio == pytest.approx(0.8**100, rel=1e-3)
+    assert pytest.approx(2.04e-10, rel=1e-2) == 0.8**100  # as lectures quote it: 2 · 10⁻¹⁰
+
+
+def test_the_numbers_are_those_worked_out_by_hand() -> None:
+    net = nn.Sequential(nn.Linear(2, 2, bias=False), nn.ReLU(), nn.Linear(2, 2, bias=False))
+    first, second = torch.tensor([[1.0, 1.0], [-1.0, -1.0]]), torch.eye(2)
+    with torch.no_grad():
+        net[0].weight.copy_(first)  # type: ignore[union-attr, operator]
+        net[2].weight.copy_(second)  # type: ignore[union-attr, operator]
+    found = probe(net, torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([0, 1]), lr=0.5)
+    # The sums are 3 and −3, 7 and −7; the second unit is dead, and the logits are (3, 0) and (7, 0).
+    assert found["0"].activation_mean == 0
+    assert found["0"].activation_std == pytest.approx(math.sqrt((9 + 9 + 49 + 49) / 4))
+    assert found["1"].activation_mean == pytest.approx(2.5)
+    assert (found["0"].dead, found["1"].dead) == (0, 0.5)
+    assert found.loss == pytest.approx((math.log(1 + math.exp(-3)) + math.log(1 + math.exp(7))) / 2, rel=1e-6)
+    # By the logits: softmax less one-hot, over two images.
+    a, b = 1 / (1 + math.exp(3)), 1 / (1 + math.exp(-7))
+    assert found["2"].gradient_mean == pytest.approx(0, abs=1e-7)
+    assert found["2"].gradient_std == pytest.approx(math.sqrt((2 * (a / 2) ** 2 + 2 * (b / 2) ** 2) / 4), rel=1e-6)
+    # By the second weights: those times the activations (3, 0) and (7, 0); their length is √2.
+    step = math.sqrt(2) * abs(-a / 2 * 3 + b / 2 * 7)
+    assert found["2"].update == pytest.approx(0.5 * step / math.sqrt(2), rel=1e-6)
+    assert found["1"].update is None
+
+
+def test_the_numbers_are_those_of_autograd() -> None:
+    torch.manual_seed(0)
+    network = ca.create_model("resnet20").train()
+    images, labels = torch.randn(6, 3, 32, 32), torch.arange(6)
+    found = probe(network, images, labels, lr=0.1)
+    x = images
+    stages = {}
+    for name, x in network.walk(images):
+        x.retain_grad()
+        stages[name] = x
+    loss = F.cross_entropy(x, labels)
+    loss.backward()
+    assert found.loss == pytest.approx(loss.item(), rel=1e-5)
+    gradient = stages["conv2_x"].grad
+    assert gradient is not None
+    assert found["conv2_x.2.relu2"].gradient_std == pytest.approx(gradient.std(correction=0).item(), rel=1e-4)
+    weight = network.fc.weight  # type: ignore[union-attr]
+    assert found["fc"].update == pytest.approx((0.1 * weight.grad.norm() / weight.norm()).item(), rel=1e-4)  # type: ignore[union-attr, operator, arg-type]
+
+
+def test_the_names_are_those_of_the_explanation_and_what_passes_through_is_none() -> None:
+    network = ca.create_model("resnet20")
+    found = probe(network, torch.randn(2, 3, 32, 32), torch.tensor([0, 1]))
+    names = [signal.name for signal in found.signals]
+    assert set(names) <= {layer.name for layer in ca.explain(network).layers}
+    assert len(set(names)) == len(names)
+
+
+def test_a_module_that_is_called_twice_and_one_that_writes_in_place_are_seen_as_they_answer() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dense, self.act = nn.Linear(4, 4), nn.ReLU(inplace=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.act(self.dense(self.act(self.dense(x))))  # type: ignore[no-any-return]
+
+    torch.manual_seed(0)
+    net = Twice()
+    x = torch.randn(8, 4)
+    found = probe(net, x, torch.arange(8) % 4)
+    assert [signal.name for signal in found.signals] == ["dense", "act", "dense (2)", "act (2)"]
+    assert found["dense"].activation_mean == pytest.approx(net.dense(x).mean().item())
+    assert found["act"].activation_mean == pytest.approx(net.dense(x).relu().mean().item())
+
+
+def test_a_probe_leaves_the_network_and_the_random_numbers_as_they_were() -> None:
+    network = ca.create_model("alexnet_d2l").eval()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    size = ca.model_card("alexnet_d2l").input_size
+    one, two = (probe(network, torch.ones(2, *size), torch.tensor([0, 1])) for _ in range(2))
+    assert one == two  # dropout and all
+    assert torch.equal(torch.rand(1), expected)
+    assert not network.training
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+    assert not any(module._forward_hooks for module in network.modules())
+
+
+def test_labels_that_are_no_classes_of_the_network_are_refused_in_a_sentence() -> None:
+    with pytest.raises(ca.InputError, match=r"answers of the shape \(2, 10\) are none to 2 images of 12 classes"):
+        probe(ca.create_model("resnet20"), torch.randn(2, 3, 32, 32), torch.tensor([0, 11]))
+    with pytest.raises(ca.InputError, match="does not take the images: resnet20 takes images of 3 channels"):
+        probe(ca.create_model("resnet20"), torch.randn(2, 1, 32, 32), torch.tensor([0, 1]))

@@ -114,7 +114,7 @@ def learn(job: Job, run: Run, display: Display, *, saved: State | None) -> Run:
     """Train from the checkpoint, or from the beginning, to the end; then test and report."""
     recipe, machine = job.recipe, job.machine
     assert recipe.epochs is not None
-    machines.keep_freed_memory()
+    machines.keep_freed_memory(saving=getattr(job.network.spec, "saving", False))
     accelerator = Accelerator(
         mixed_precision="bf16" if machine.precision == "bf16" else "no",
         cpu=machine.device == "cpu",

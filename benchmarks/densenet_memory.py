@@ -1,10 +1,11 @@
 """Training memory of DenseNet-BC (L = 100, k = 12): with `saving` beside plain, each in a process of its own.
 
-    python benchmarks/densenet_memory.py [--batch 64] [--steps 3] [--threads 1] [--threshold 1000000] [--json FILE]
+    python benchmarks/densenet_memory.py [--rounds 3] [--steps 3] [--batch 64] [--threads 1] [--json FILE]
 
 The memory is the greatest resident size of a process, torch itself included; the time, the median of a step
-(forward, backward, SGD) after one that warms up. Blocks from 1 MB on are given back to the system when they are freed,
-so that the figure is what a network holds and not the holes in glibc's heap; `--threshold 0` leaves glibc as it is.
+(forward, backward, SGD) after one that warms up; the ratios, the medians of the rounds. Blocks from 1 MB on are given
+back to the system when they are freed, so that the figure is what a network holds and not the holes in glibc's heap;
+`--threshold 0` leaves glibc as it is.
 """
 
 import argparse
@@ -55,6 +56,7 @@ def main() -> int:
     parser.add_argument("--model", default="densenet_bc_100_12")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--threshold", type=int, default=1_000_000)
     parser.add_argument("--json", type=Path)
@@ -65,17 +67,24 @@ def main() -> int:
         return 0
 
     environment = os.environ | ({"MALLOC_MMAP_THRESHOLD_": str(args.threshold)} if args.threshold else {})
-    sides = {}
-    for side in ("plain", "saving"):
-        command = [sys.executable, __file__, *sys.argv[1:], "--side", side]
-        sides[side] = json.loads(subprocess.check_output(command, text=True, env=environment))
-        print(f"{side:7} {sides[side]['peak_mb']:6.0f} MB   {sides[side]['step_s']:6.2f} s a step")
-    memory = sides["saving"]["peak_mb"] / sides["plain"]["peak_mb"]
-    slower = sides["saving"]["step_s"] / sides["plain"]["step_s"]
+    rounds = []
+    for _ in range(args.rounds):
+        sides = {}
+        for side in ("plain", "saving"):
+            command = [sys.executable, __file__, *sys.argv[1:], "--side", side]
+            sides[side] = json.loads(subprocess.check_output(command, text=True, env=environment))
+            print(f"{side:7} {sides[side]['peak_mb']:6.0f} MB   {sides[side]['step_s']:6.2f} s a step", flush=True)
+        rounds.append(sides)
+    memories = [sides["saving"]["peak_mb"] / sides["plain"]["peak_mb"] for sides in rounds]
+    times = [sides["saving"]["step_s"] / sides["plain"]["step_s"] for sides in rounds]
+    memory, slower = statistics.median(memories), statistics.median(times)
     machine = f"{platform.machine()}, {args.threads} thread(s), torch {torch.__version__}, batch {args.batch}"
-    print(f"memory  {memory:.2f} (bar {MEMORY})   time {slower:.2f} (bar {TIME})   {machine}")
+    print(
+        f"memory  {memory:.2f} (bar {MEMORY})   time {slower:.2f} ({min(times):.2f} to {max(times):.2f}; bar {TIME})   "
+        f"{machine}"
+    )
     if args.json:
-        result = {"machine": machine, "model": args.model, **sides, "memory": memory, "time": slower}
+        result = {"machine": machine, "model": args.model, "rounds": rounds, "memory": memory, "time": slower}
         args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return 0 if memory <= MEMORY and slower <= TIME else 1
 

@@ -287,7 +287,7 @@ class Assembly:
             kind=kind,
             module="" if module is None else type(module).__name__,
             inputs=tuple(dict.fromkeys(self.sources(group, operations))),
-            output_shape=operations[-1].output.shape[1:],
+            output_shape=without_batch(operations[-1].output.shape),
             params=params,
             macs=sum(cost.macs for cost in costs) - idle,
             elementwise=sum(cost.elementwise for cost in costs),
@@ -328,6 +328,11 @@ class Assembly:
             yield "its units see by turns a unit more or less: their receptive field is the most that one sees"
         if not after.aligned and all(each.aligned for each in before):
             yield "the paths that meet here look at places that are shifted against each other"
+
+
+def without_batch(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape for one image: the first dimension is the batch, unless heads or the like were laid into it."""
+    return shape[1:] if shape[:1] == (1,) else shape
 
 
 def kind_of(costs: list[Cost], module: nn.Module | None) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from math import cos, pi, sin
+from math import cos, pi, prod, sin
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -37,7 +37,8 @@ class Compared:
     depth: int
     """Layers with weights on the longest path."""
     receptive_field: Span | None
-    """Of the last feature map, in pixels, padding included; None where there is none."""
+    """Of the last feature map, in pixels, padding included, or the image's size where all units see all of it, as
+    behind a squeeze-and-excitation; None where there are no maps."""
     top1_error: float | None
     """As printed, in per cent."""
     top5_error: float | None
@@ -58,7 +59,8 @@ def row(explanation: Explanation) -> Compared:
     card = explanation.card
     # What is printed is of the network as its paper has it.
     printed: dict[str, Any] = dict(card.published) if card and not explanation.changes else {}
-    maps = [layer for layer in explanation.layers if len(layer.output_shape) == 3 and any(layer.stride)]
+    maps = [layer for layer in explanation.layers if len(layer.output_shape) == 3 and prod(layer.output_shape[1:]) > 1]
+    image = Span(*explanation.input_size[1:])
     return Compared(
         name=explanation.name,
         year=card.year if card else None,
@@ -69,7 +71,7 @@ def row(explanation: Explanation) -> Compared:
         macs=explanation.macs,
         activation_bytes=explanation.activation_bytes,
         depth=explanation.depth,
-        receptive_field=maps[-1].receptive_field if maps else None,
+        receptive_field=(maps[-1].receptive_field if any(maps[-1].stride) else image) if maps else None,
         top1_error=printed.get("top1_error"),
         top5_error=printed.get("top5_error"),
         measured_on=printed.get("data"),
@@ -82,6 +84,13 @@ def as_json(rows: Sequence[Compared]) -> list[dict[str, Any]]:
         {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(one).items()}
         for one in rows
     ]
+
+
+def field(one: Compared) -> str:
+    """The receptive field of the last map, or that it is all."""
+    if one.receptive_field is None:
+        return ""
+    return "all" if one.receptive_field == one.input_size[1:] else sides(one.receptive_field)
 
 
 def compared_table(rows: Sequence[Compared], *, width: int = 80) -> "Group":
@@ -99,7 +108,7 @@ def compared_table(rows: Sequence[Compared], *, width: int = 80) -> "Group":
         "MACs": lambda one: amount(one.macs) or "0",
         "outputs, float32": lambda one: f"{amount(one.activation_bytes)}B",
         "layers deep": lambda one: str(one.depth),
-        "field of the last map": lambda one: sides(one.receptive_field) if one.receptive_field else "",
+        "field of the last map": field,
         "top-1 error": lambda one: f"{one.top1_error} %" if one.top1_error is not None else "",
         "top-5 error": lambda one: f"{one.top5_error} %" if one.top5_error is not None else "",
     }

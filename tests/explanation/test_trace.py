@@ -1,5 +1,7 @@
 """Modules of every kind, explained as they run, left as they were; and what is said where that cannot be."""
 
+import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -237,3 +239,98 @@ def test_a_refusal_ends_with_what_would_do_if_there_is_something(module: nn.Modu
 def test_a_network_of_the_atlas_says_itself_what_it_takes() -> None:
     with pytest.raises(InputError, match="alexnet takes 227×227 images, for which it is made, and got 100×100"):
         explain("alexnet", (3, 100, 100))
+
+
+class Written(nn.Module):
+    """Writes into a part, or through a view, of what it has computed."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.way = way
+        self.a, self.b, self.c = (nn.Conv2d(4, 4, k, padding=k // 2) for k in (1, 5, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y, z = self.a(x), self.b(x)
+        if self.way == "part":
+            y[:, :2] += z[:, :2]
+        elif self.way == "view":
+            y.view(1, 4, -1).add_(z.view(1, 4, -1))
+        else:
+            made = torch.zeros(1, 8, *x.shape[2:], device=x.device)
+            made[:, :4] = z
+            y = made[:, :4]
+        return self.c(y)
+
+
+@pytest.mark.parametrize("way", ["part", "view", "new"])
+def test_what_is_written_through_a_view_is_seen_by_those_that_share_its_memory(way: str) -> None:
+    last = explain(Written(way), (4, 9, 9)).layers[-1]
+    assert min(last.receptive_field) >= 5  # of b, which was written into what c reads
+
+
+def test_what_is_lost_in_a_reshaping_is_said_at_the_next_layer() -> None:
+    class Windows(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.a(x).view(1, 4, 2, 4, 2, 4).permute(0, 1, 2, 4, 3, 5).reshape(1, 4, 8, 8)
+            return self.b(y)
+
+    assert "not followed" in explain(Windows(), (4, 8, 8))["b"].notes[0]
+
+
+def test_a_failure_that_the_module_catches_leaves_the_names_as_they_are() -> None:
+    class Careful(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Conv2d(3, 4, 1), nn.Conv2d(5, 4, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            try:
+                return self.b(x)
+            except RuntimeError:
+                return self.a(x) + 1
+
+    assert [layer.name for layer in explain(Careful(), (3, 4, 4)).layers] == ["a", "addition"]
+
+
+def test_a_stride_of_half_a_pixel_is_one() -> None:
+    network = nn.Sequential(nn.ConvTranspose2d(3, 4, 4, stride=2, padding=1))
+    assert explain(network, (3, 8, 8)).layers[0].stride == (0.5, 0.5)
+
+
+def test_a_convolution_that_pads_by_itself_is_one() -> None:
+    layer = explain(nn.Sequential(nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect")), (3, 8, 8)).layers[0]
+    assert (layer.kind, layer.window) == ("convolution", (3, 3))
+
+
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [
+        (lambda: explain(5, (3, 8, 8)), "a network is a name or a torch.nn.Module, and not 5"),  # type: ignore[arg-type]
+        (lambda: explain("resnet20", (3, 8)), r"input_size is \(C, H, W\)"),  # type: ignore[arg-type]
+        (lambda: explain("resnet20", (3, -1, 8)), r"input_size is \(C, H, W\)"),
+        (lambda: explain(torch.jit.script(nn.Conv2d(3, 4, 1)), (3, 8, 8)), "a TorchScript module hides its operations"),
+        (lambda: explain(nn.Conv2d(3, 4, 1, device="meta"), (3, 8, 8), real=True), "without numbers to compute with"),
+    ],
+)
+def test_what_is_no_network_or_no_size_is_refused(call: Callable[[], object], reason: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of TorchScript
+        with pytest.raises(InputError, match=reason):
+            call()
+
+
+def test_the_channels_of_a_changed_network_are_those_of_its_images() -> None:
+    assert explain("resnet20", in_channels=1).input_size == (1, 32, 32)
+    assert explain("resnet20", (1, 32, 32), in_channels=1).input_size == (1, 32, 32)
+    assert explain("vgg11", size=64).input_size == (3, 64, 64)
+
+
+def test_a_module_in_half_precision_and_one_with_spectral_normalisation_are_left_as_they_were() -> None:
+    assert explain(nn.Conv2d(3, 4, 3).half(), (3, 8, 8)).params == 112
+    normed = nn.utils.spectral_norm(nn.Conv2d(3, 4, 3))
+    explain(normed, (3, 8, 8))
+    assert not normed.weight.is_meta

@@ -231,7 +231,7 @@ def boxed(explanation: Explanation, layers: list[Layer], part: str, depth: int) 
                 inputs=tuple(dict.fromkeys(place[source] for source in feeding)),
                 shape=last.output_shape,
                 repeats=repeats(name, main),
-                step=last.stride.height // finest if finest else 1,
+                step=int(last.stride.height // finest) if finest else 1,
             )
         )
         place.update((layer.name, at) for layer in group)

@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, fields
 from fractions import Fraction
 from functools import cached_property
+from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -37,6 +38,13 @@ class Span(NamedTuple):
     width: int
 
 
+class Step(NamedTuple):
+    """A way in the image, in pixels: down and across. Behind a transposed convolution it may be a part of one."""
+
+    height: int | float
+    width: int | float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
     """A layer, or an operation between layers."""
@@ -60,9 +68,9 @@ class Layer:
     """Of its output in float32, for one image."""
     receptive_field: Span
     """Padding included, so that it can be larger than the image."""
-    stride: Span
+    stride: Step
     """From one unit to the next, in pixels of the image; 0 where all units see the same."""
-    offset: Span
+    offset: Step
     """The first pixel that the first unit sees: below 0 it is padding."""
     formulas: tuple[str, ...]
     """How the numbers come about."""
@@ -189,18 +197,30 @@ def prepared(
 
     Raises InputError for an unknown name or change, and where the size cannot be known.
     """
+    if not isinstance(model, str | nn.Module):
+        raise InputError(f"a network is a name or a torch.nn.Module, and not {model!r}")
+    if input_size is not None and not (
+        isinstance(input_size, list | tuple)
+        and len(input_size) == 3
+        and all(type(side) is int and side > 0 for side in input_size)
+    ):
+        raise InputError(f"input_size is (C, H, W), three whole numbers of at least 1, and not {input_size!r}")
     card, name = None, type(model).__name__
     if isinstance(model, str):
         card, name = model_card(model), model
         with nullcontext() if real else Unfilled(), torch.device("cpu" if real else "meta"):
-            module: nn.Module = build(name, **({"in_channels": input_size[0]} if input_size else {}), **changes)
+            channels = {"in_channels": input_size[0]} if input_size else {}
+            module: nn.Module = build(name, **(channels | changes))
     elif changes:
         raise InputError(f"changes are for networks of the atlas, by name, and not for a module: {', '.join(changes)}")
     else:
         module = model
     if isinstance(module, Network) and card is None and module.name != "network":
         card, name = model_card(module.name), module.name
-    size = input_size or (card.input_size if card else None)
+    size = input_size
+    if size is None and isinstance(module, Network) and card is not None:
+        side = module.least_size if module.fixed_size else card.input_size[1]
+        size = (module.in_channels, side, side)
     if size is None:
         raise InputError("a module does not say what images it takes; give input_size, such as (3, 224, 224)")
     return module, size, card, name
@@ -275,10 +295,13 @@ class Assembly:
         params = sum(left.pop(name, 0) for name in sorted(used))
         kind = kind_of(costs, module)
         # A module of many small operations, such as local response normalisation, is not explained by each of them.
-        formulas = [formula for cost in costs if cost.macs or cost.kind == kind for formula in cost.formulas]
+        formulas = [formula for cost in costs if cost.kind == kind for formula in cost.formulas]
         shaped = sum(cost.params for cost in costs)
         if shaped > params:
-            why = "the others are zeros" if params else "which another layer has too, and where they are counted"
+            why = (
+                "the others are the same ones again" if params else "another layer has them too, where they are counted"
+            )
+            why = "the others are zeros" if idle else why
             formulas.append(f"{params:,} of the {shaped:,} are parameters here: {why}")
         if idle:
             formulas.append(f"{idle:,} of the products are with these zeros, and do not count")
@@ -291,10 +314,10 @@ class Assembly:
             params=params,
             macs=sum(cost.macs for cost in costs) - idle,
             elementwise=sum(cost.elementwise for cost in costs),
-            activation_bytes=4 * product(operations[-1].output.shape),
+            activation_bytes=4 * prod(operations[-1].output.shape),
             receptive_field=Span(*(reach.size for reach in last.reach)),
-            stride=Span(*(whole(reach.stride) for reach in last.reach)),
-            offset=Span(*(whole(reach.first) for reach in last.reach)),
+            stride=Step(*(number(reach.stride) for reach in last.reach)),
+            offset=Step(*(number(reach.first) for reach in last.reach)),
             formulas=tuple(formulas),
             notes=tuple(dict.fromkeys(self.notes(operations, costs, group))),
             window=next((cost.window for cost in costs if cost.kind == kind), ()),
@@ -315,14 +338,22 @@ class Assembly:
             elif owner is not group:
                 yield owner.name
 
+    def seen(self, values: list[Value]) -> Iterator[Field]:
+        """What is seen of the layers that made these values, before what only turns or cuts."""
+        for value in values:
+            if value.operation < 0 or value.operation in self.owner:
+                yield self.field(value)
+            else:
+                yield from self.seen(self.trace.operations[value.operation].inputs)
+
     def notes(self, operations: list[Operation], costs: list[Cost], group: Group) -> Iterator[str]:
         """What could not be analysed here, and where paths that meet here disagree."""
         for operation, cost in zip(operations, costs, strict=True):
             if not cost.counted:
                 yield f"the operations of {operation.name} are not counted"
-        before = [self.field(value) for operation in operations for value in operation.inputs]
+        before = [field for operation in operations for field in self.seen(operation.inputs)]
         after = self.fields[group.operations[-1]][0]
-        if not after.known and all(each.known for each in before[:1]):
+        if not after.known and all(each.known for each in before):
             yield "what its units see is not followed: taken as all that is seen before it"
         if not after.exact and all(each.exact for each in before):
             yield "its units see by turns a unit more or less: their receptive field is the most that one sees"
@@ -337,7 +368,7 @@ def without_batch(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def kind_of(costs: list[Cost], module: nn.Module | None) -> str:
     """What a layer is called: its one computation, or else its module."""
-    kinds = [cost.kind for cost in costs if cost.kind]
+    kinds = [cost.kind for cost in costs if cost.macs] or [cost.kind for cost in costs if cost.kind]
     if len(set(kinds)) == 1 or (kinds and module is None):
         return kinds[0]
     return words(type(module).__name__) if module is not None else "reshaping"
@@ -349,14 +380,6 @@ def words(name: str) -> str:
     return " ".join(part if part.isupper() and len(part) > 1 else part.lower() for part in parts)
 
 
-def whole(number: Fraction) -> int:
-    """A number of pixels, rounded down: behind a transposed convolution it may be a part of one."""
-    return number.numerator // number.denominator
-
-
-def product(shape: tuple[int, ...]) -> int:
-    """How many numbers there are."""
-    total = 1
-    for size in shape:
-        total *= size
-    return total
+def number(pixels: Fraction) -> int | float:
+    """A number of pixels: behind a transposed convolution it may be a part of one."""
+    return int(pixels) if pixels.denominator == 1 else float(pixels)

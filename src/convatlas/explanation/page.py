@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 
 from convatlas import __version__
 from convatlas.explanation.diagram import ARROW, MANY, family, lay_out, render, style
-from convatlas.explanation.explain import Explanation, Layer, Span
+from convatlas.explanation.explain import Explanation, Layer, Step
 from convatlas.wording import printable
 
 COLOURS = {
@@ -224,13 +224,13 @@ def says(layer: Layer, size: Sequence[int]) -> str:
     return words + (f". The next unit sees as much, {span(stride)} on." if any(stride) else ". All units see the same.")
 
 
-def span(stride: Span) -> str:
+def span(stride: Step) -> str:
     """`8 pixels`, or `4 × 2 pixels`."""
     pixels = str(stride.height) if stride.height == stride.width else times(stride)
     return f"{pixels} pixel{'s' * (pixels != '1')}"
 
 
-def times(sizes: Sequence[int]) -> str:
+def times(sizes: Sequence[float]) -> str:
     """`96 × 55 × 55`."""
     return " × ".join(map(str, sizes))
 

@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.text import Text
 
 from convatlas.explanation.blocks import Block, divided
-from convatlas.explanation.explain import COUNTING_RULE, Explanation, Layer, Span
+from convatlas.explanation.explain import COUNTING_RULE, Explanation, Layer, Span, Step
 from convatlas.explanation.text import size
 from convatlas.wording import some
 
@@ -203,7 +203,7 @@ def amount(count: int) -> str:
     return str(count) if count else ""
 
 
-def sides(span: Span) -> str:
+def sides(span: Span | Step) -> str:
     """`11`, or where they differ `11×5`."""
     return str(span.height) if span.height == span.width else f"{span.height}×{span.width}"
 

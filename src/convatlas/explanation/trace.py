@@ -105,8 +105,14 @@ def attempt(module: nn.Module, size: Size, device: str) -> tuple["Recorder", Exc
     """The pass as far as it came, and what ended it."""
     if lazy := [name for name, tensor in module.named_parameters() if is_lazy(tensor)]:
         raise InputError(f"{lazy[0]} has no shape before its module has seen an image; call the module on one first")
+    if isinstance(module, torch.jit.ScriptModule):
+        raise InputError("a TorchScript module hides its operations; give the module that it was made from")
+    if device != "meta" and any(tensor.is_meta for tensor in module.parameters()):
+        raise InputError("the weights are on the meta device, without numbers to compute with; leave out real=True")
     recorder = Recorder(device)
-    images = torch.zeros((1, *size), device=device)
+    # Half precision is answered in half precision.
+    dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.get_default_dtype())
+    images = torch.zeros((1, *size), device=device, dtype=dtype)
     recorder.learn(images, Value(-1, 0, tuple(images.shape)))
     with evaluating(module), moved(module, recorder), recorder.watching(module), torch.no_grad(), recorder:
         try:
@@ -127,6 +133,8 @@ def moved(module: nn.Module, recorder: "Recorder") -> Iterator[None]:
     names = {id(parameter): name for name, parameter in module.named_parameters()}
     owners: list[dict[str, Any]] = [held for part in module.modules() for held in (part._parameters, part._buffers)]
     before = [dict(held) for held in owners]
+    # Old weight and spectral normalisation keep what they compute as a plain attribute.
+    plain = [(part, {k: v for k, v in vars(part).items() if isinstance(v, Tensor)}) for part in module.modules()]
     there: dict[int, Tensor] = {}
     for tensor in (tensor for held in before for tensor in held.values() if tensor is not None):
         if id(tensor) not in there:
@@ -142,13 +150,15 @@ def moved(module: nn.Module, recorder: "Recorder") -> Iterator[None]:
         for held, was in zip(owners, before, strict=True):
             held.clear()
             held.update(was)
+        for part, tensors in plain:
+            vars(part).update(tensors)
 
 
 def refusal(module: nn.Module, size: Size, device: str, recorder: "Recorder", error: Exception) -> str:
     """Why the pass ended, in a sentence: where, what came there and what is needed, and which images would do."""
     if isinstance(error, ValueError) and (isinstance(error, InputError) or not recorder.operations):
         return str(error)  # the module's own check of its images
-    path = recorder.stack[-1][0]
+    path = recorder.where
     where = f"{path} ({type(module.get_submodule(path)).__name__})" if path else "the network itself"
     images = "×".join(map(str, size))
     if mismatch := recorder.mismatch():
@@ -160,6 +170,10 @@ def refusal(module: nn.Module, size: Size, device: str, recorder: "Recorder", er
         if device == "meta" and "meta" in words.lower():
             what = f"{recorder.name.strip('_')} in {where}" if recorder.name else where
             return f"{what} needs numbers, and here none are computed ({words}); give real=True, or --real"
+    if recorder.name in JOINING:
+        near = sorted({max(side // 32 + more, 1) * 32 for side in size[1:] for more in (0, 1)})
+        fit = [side for side in near if attempt(module, (size[0], side, side), "meta")[1] is None]
+        return f"{said}; images of {' and '.join(f'{size[0]}×{side}×{side}' for side in fit)} fit" if fit else said
     if fits := fitting(module, size[0]):
         least, most = fits
         more = f" to {size[0]}×{most}×{most}" if most < LARGEST else " and more"
@@ -167,6 +181,8 @@ def refusal(module: nn.Module, size: Size, device: str, recorder: "Recorder", er
     return said
 
 
+JOINING = ("add", "sub", "mul", "cat", "stack")
+"""Where maps of two paths meet, as in a U-Net, images whose maps are halved and doubled without a rest fit."""
 LARGEST = 1024
 """The side of the largest images that are tried."""
 
@@ -258,16 +274,20 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     operations: list[Operation] = field(default_factory=list)
     values: dict[int, Value | Weight] = field(default_factory=dict)
     stack: list[tuple[str, int]] = field(default_factory=lambda: [("", 0)])
+    where: str = ""
+    """The module that computed last."""
     calls: int = 0
 
     def __post_init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.kept: list[Tensor] = []
+        self.kept: dict[int, list[Tensor]] = {}
 
     def learn(self, tensor: Tensor, value: Value | Weight) -> None:
         """What the tensor stands for. It is kept: an id stands for a tensor as long as that lives."""
         self.values[id(tensor)] = value
-        self.kept.append(tensor)
+        alike = self.kept.setdefault(tensor.untyped_storage()._cdata, [])
+        if not any(tensor is other for other in alike):
+            alike.append(tensor)
 
     @contextmanager
     def watching(self, module: nn.Module) -> Iterator[None]:
@@ -277,7 +297,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 if path:
                     for handle in (
                         part.register_forward_pre_hook(self.entering(path)),
-                        part.register_forward_hook(self.leaving),
+                        part.register_forward_hook(self.leaving, always_call=True),
                     ):
                         stack.callback(handle.remove)
             yield
@@ -288,6 +308,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         def enter(*_: Any) -> None:
             self.calls += 1
             self.stack.append((path, self.calls))
+            self.where = path
 
         return enter
 
@@ -300,6 +321,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         names = [argument.name for argument in func._schema.arguments]
         arguments = {name: self.known(value) for name, value in (*zip(names, args, strict=False), *kwargs.items())}
         self.name, self.arguments = func.overloadpacket.__name__.removesuffix("_"), arguments  # `relu_`, in place
+        self.where = self.stack[-1][0]
         if self.device == "meta":
             args, kwargs = together(args, kwargs)
         shortcut = SHORTCUTS.get(func) if self.device == "meta" else None
@@ -317,7 +339,25 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             known = [Weight(parameters, tuple(tensor.shape)) for tensor in outputs]
         for tensor, value in zip(outputs, known, strict=True):
             self.learn(tensor, value)
+        written = [a.name for a in func._schema.arguments if a.alias_info is not None and a.alias_info.is_write]
+        for tensor in (value for name, value in zip(names, args, strict=False) if name in written):
+            if isinstance(tensor, Tensor) and outputs and isinstance(known[0], Value):
+                self.learn(tensor, known[0])
+                self.overlay(tensor, known[0])
         return result
+
+    def overlay(self, written: Tensor, value: Value) -> None:
+        """Where a view was written to, those that share its memory have the new numbers too."""
+        for other in self.kept[written.untyped_storage()._cdata]:
+            before = self.values[id(other)]
+            if other is written or before == value:
+                continue
+            whole = other.numel() == written.numel() and other.is_contiguous() and written.is_contiguous()
+            given = {"self": value} if whole else {"self": value, "into": before}
+            after = Value(len(self.operations), 0, tuple(other.shape))
+            path, call = self.stack[-1]
+            self.operations.append(Operation("view" if whole else "overlay", path, call, given, (after,), False))
+            self.values[id(other)] = after
 
     def known(self, value: Any) -> Any:
         """What stands for an argument: a tensor's Value or Weight, and the rest as it is."""

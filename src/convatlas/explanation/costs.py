@@ -52,6 +52,7 @@ KINDS = {
 SILENT = frozenset(
     [
         "view",
+        "overlay",
         "_unsafe_view",
         "reshape",
         "flatten",

@@ -338,20 +338,22 @@ class Assembly:
             elif owner is not group:
                 yield owner.name
 
-    def seen(self, values: list[Value]) -> Iterator[Field]:
-        """What is seen of the layers that made these values, before what only turns or cuts."""
+    def seen(self, values: list[Value], group: Group) -> Iterator[Field]:
+        """What units of the layers that made these values see, other than the group, before what only turns or cuts."""
         for value in values:
-            if value.operation < 0 or value.operation in self.owner:
+            if value.operation < 0:
+                yield self.images
+            elif (owner := self.owner.get(value.operation)) is None:
+                yield from self.seen(self.trace.operations[value.operation].inputs, group)
+            elif owner is not group:
                 yield self.field(value)
-            else:
-                yield from self.seen(self.trace.operations[value.operation].inputs)
 
     def notes(self, operations: list[Operation], costs: list[Cost], group: Group) -> Iterator[str]:
         """What could not be analysed here, and where paths that meet here disagree."""
         for operation, cost in zip(operations, costs, strict=True):
             if not cost.counted:
                 yield f"the operations of {operation.name} are not counted"
-        before = [field for operation in operations for field in self.seen(operation.inputs)]
+        before = [field for operation in operations for field in self.seen(operation.inputs, group)]
         after = self.fields[group.operations[-1]][0]
         if not after.known and all(each.known for each in before):
             yield "what its units see is not followed: taken as all that is seen before it"

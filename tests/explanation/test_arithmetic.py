@@ -1,6 +1,7 @@
 """The numbers that papers and lectures quote, each from a call; and the page that is made of them."""
 
 import runpy
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -95,3 +96,17 @@ def test_a_window_that_does_not_fit_is_refused() -> None:
 def test_the_page_is_what_its_script_makes() -> None:
     script = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "make_arithmetic.py"))
     assert script["PAGE"].read_text(encoding="utf-8") == script["made"](), "run python docs/make_arithmetic.py"
+
+
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [
+        (lambda: output_size(8, 0), "kernel_size, stride and dilation are at least 1"),
+        (lambda: output_size(8, 3, stride=0), "kernel_size, stride and dilation are at least 1"),
+        (lambda: output_size(8, 3, padding=-1), "padding at least 0"),
+        (lambda: conv_params(100, 10, (3, 3), groups=3), "100 and 10 channels do not divide into 3 groups"),
+    ],
+)
+def test_a_layer_that_cannot_be_is_refused(call: Callable[[], object], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        call()

@@ -52,7 +52,11 @@ def transposed_size(
 def conv_params(
     in_channels: int, out_channels: int, kernel_size: Sequence[int], *, groups: int = 1, bias: bool = True
 ) -> Sum:
-    """The weights of a convolution: each filter has k · k numbers for each channel of its group, and perhaps a bias."""
+    """The weights of a convolution: each filter has k · k numbers for each channel of its group, and perhaps a bias.
+
+    Raises ValueError where the groups do not divide the channels.
+    """
+    check_groups(in_channels, out_channels, groups)
     value = out_channels * (prod(kernel_size) * (in_channels // groups) + bias)
     inner = f"{times(kernel_size)}·{share(in_channels, groups)}"
     return Sum(value, f"{value:,} = {out_channels} · " + (f"({inner} + 1)" if bias else inner))
@@ -141,6 +145,12 @@ def stack_macs(convs: Sequence[Conv], height: int, width: int) -> Sum:
 def saving(before: Sum, after: Sum) -> float:
     """How many times less the second costs."""
     return before.value / after.value
+
+
+def check_groups(in_channels: int, out_channels: int, groups: int) -> None:
+    """Raise ValueError unless `groups` divides both numbers of channels."""
+    if groups < 1 or in_channels % groups or out_channels % groups:
+        raise ValueError(f"{in_channels} and {out_channels} channels do not divide into {groups} groups")
 
 
 def times(sizes: Sequence[int]) -> str:

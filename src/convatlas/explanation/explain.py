@@ -19,10 +19,13 @@ from convatlas.explanation.trace import Operation, Size, Trace, Unfilled, Value,
 from convatlas.models import build, model_card
 from convatlas.network import Network
 from convatlas.registry import Card
+from convatlas.wording import nearest
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+LARGEST = 65_536
+"""Pixels of a side, or channels, at most: of more, torch cannot count the numbers of a map."""
 IMAGES = "images"
 """The name of what feeds the first layer."""
 COUNTING_RULE = (
@@ -141,11 +144,12 @@ class Explanation:
         return to_html(self, picture=picture)
 
     def __getitem__(self, name: str) -> Layer:
-        """The layer of that name. Raises KeyError where there is none."""
+        """The layer of that name. Raises KeyError, with the nearest names, where there is none."""
         for layer in self.layers:
             if layer.name == name:
                 return layer
-        raise KeyError(name)
+        known = [layer.name for layer in self.layers]
+        raise KeyError(f"no layer is called {name!r}; the nearest: {nearest(name, known)}")
 
     def to_dict(self) -> dict[str, Any]:
         """All of it, as JSON has it; sizes are `[height, width]`, costs of one image."""
@@ -202,9 +206,9 @@ def prepared(
     if input_size is not None and not (
         isinstance(input_size, list | tuple)
         and len(input_size) == 3
-        and all(type(side) is int and side > 0 for side in input_size)
+        and all(type(side) is int and 0 < side <= LARGEST for side in input_size)
     ):
-        raise InputError(f"input_size is (C, H, W), three whole numbers of at least 1, and not {input_size!r}")
+        raise InputError(f"input_size is (C, H, W), three whole numbers from 1 to {LARGEST:,}, and not {input_size!r}")
     card, name = None, type(model).__name__
     if isinstance(model, str):
         card, name = model_card(model), model
@@ -318,7 +322,7 @@ class Assembly:
             receptive_field=Span(*(reach.size for reach in last.reach)),
             stride=Step(*(number(reach.stride) for reach in last.reach)),
             offset=Step(*(number(reach.first) for reach in last.reach)),
-            formulas=tuple(formulas),
+            formulas=tuple(dict.fromkeys(formulas)),
             notes=tuple(dict.fromkeys(self.notes(operations, costs, group))),
             window=next((cost.window for cost in costs if cost.kind == kind), ()),
         )

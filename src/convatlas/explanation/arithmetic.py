@@ -26,6 +26,11 @@ def output_size(
     With `dilation` d the window reaches over d · (k − 1) + 1; with `ceil_mode` the last may reach out of the frame,
     but has to begin in the image or the frame before it. Raises ValueError where no window fits.
     """
+    if min(kernel_size, stride, dilation) < 1 or padding < 0:
+        raise ValueError(
+            "kernel_size, stride and dilation are at least 1 and padding at least 0, "
+            f"and not {kernel_size}, {stride}, {dilation} and {padding}"
+        )
     reach = dilation * (kernel_size - 1) + 1
     rest = size - reach + 2 * padding
     units = (-(-rest // stride) if ceil_mode else rest // stride) + 1

@@ -152,10 +152,19 @@ def test_compare_sets_networks_side_by_side(convatlas, tmp_path: Path) -> None:
         assert "without resnet18: no error is printed" in said.err
 
 
+@pytest.mark.usefixtures("own")
+def test_a_module_of_ones_own_is_compared_on_images_of_input(convatlas) -> None:
+    said = convatlas("compare", "mynets:small", "--input", 3, 8, 8, "--json")
+    assert said.status == 0, said.err
+    assert [one["params"] for one in json.loads(said.out)] == [8 * 28 + 5 * 289]
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
         ((), "compare needs"),
+        (("mynets:small",), "mynets:small does not say what images it takes; give --input C H W"),
+        (("alexnet", "--input", 3, 0, 227), "--input takes the channels, height and width of images"),
         (("resnet5O",), "no model is called 'resnet5O'"),
         (("alexnet", "--chart", "chart.txt"), "--chart draws a .png, .svg or .pdf, and not chart.txt"),
         (("lenet5", "resnet20", "--chart", "chart.png"), "MNIST and CIFAR-10 cannot share an axis"),

@@ -324,7 +324,9 @@ def compare(words: list[str]) -> int:
 
     rows = []
     for name in options.models:
-        subject = subject_of(ExplainOptions(model=name))
+        asked = ExplainOptions(model=name, input=options.input)
+        check(asked)
+        subject = subject_of(asked)
         size = options.input or (subject.prepared.size if subject.prepared else None)
         rows.append(row(explain(subject.model, size)))
     if options.chart:

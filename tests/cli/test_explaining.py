@@ -21,7 +21,12 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "    def forward(self, x):\n"
         "        return x.flatten(1) if x.sum() > 0 else x.flatten(1) * 2\n"
         "value = 5\n"
+        "net = small()\n"
+        "def late():\n"
+        "    import sibling\n"
+        "    return sibling.net\n"
     )
+    (tmp_path / "sibling.py").write_text("from mynets import net\n")
     (tmp_path / "spoiled.py").write_text("import nothing_of_that_name\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -101,15 +106,23 @@ def test_a_module_of_ones_own(convatlas) -> None:
 
 
 @pytest.mark.usefixtures("own")
+@pytest.mark.parametrize("name", ["net", "late"])
+def test_a_module_that_is_there_already_and_a_function_that_imports_its_neighbour(convatlas, name: str) -> None:
+    said = convatlas("explain", f"mynets:{name}", "--input", 3, 8, 8, "--json")
+    assert said.status == 0, said.err
+    assert json.loads(said.out)["params"] == 8 * 28 + 5 * 289
+
+
+@pytest.mark.usefixtures("own")
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
         (("resnet2",), "no model is called 'resnet2'; the nearest: resnet32, resnet20 or resnet200"),
         (("nowhere:net", "--input", 3, 8, 8), "nowhere cannot be imported: ModuleNotFoundError"),
         (("spoiled:net", "--input", 3, 8, 8), "No module named 'nothing_of_that_name'"),
-        ((":net", "--input", 3, 8, 8), "':net' is no package.module:callable"),
-        (("mynets:absent", "--input", 3, 8, 8), "mynets has no function or class 'absent'"),
-        (("mynets:value", "--input", 3, 8, 8), "mynets has no function or class 'value'"),
+        ((":net", "--input", 3, 8, 8), "':net' is no package.module:name"),
+        (("mynets:absent", "--input", 3, 8, 8), "mynets has no function, class or module 'absent'"),
+        (("mynets:value", "--input", 3, 8, 8), "mynets has no function, class or module 'value'"),
         (("mynets:wrong", "--input", 3, 8, 8), "mynets:wrong() returns a int, and has to return a torch.nn.Module"),
         (("mynets:broken", "--input", 3, 8, 8), "mynets:broken() ends with KeyError: 'weights'"),
         (("mynets:small",), "mynets:small does not say what images it takes; give --input C H W"),

@@ -1,7 +1,8 @@
 """`convatlas explain` and `convatlas compare`."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
@@ -31,7 +32,7 @@ class ExplainOptions:
     """
 
     model: Annotated[Positional[str], arg(metavar="MODEL")]
-    """A network of the atlas, the folder of a run, or package.module:callable, which returns a module of your own."""
+    """A network of the atlas, the folder of a run, or package.module:name, which is or returns a module of your own."""
     input: Annotated[tuple[int, int, int] | None, arg(metavar="C H W")] = None
     """The channels, height and width of the images; if not given, as the network has it."""
     changes: Annotated[dict[str, bool | int | float | str], arg(metavar="NAME VALUE …")] = field(default_factory=dict)
@@ -145,30 +146,44 @@ def refuse(options: ExplainOptions, what: str, *names: str) -> None:
 
 
 def own(name: str) -> "nn.Module":
-    """The module that `package.module:callable` returns; what lies in the current folder can be imported too."""
+    """The module that `package.module:name` is, or returns; what lies in the current folder can be imported too."""
     from importlib import import_module
 
     from torch import nn
 
     package, _, attribute = name.partition(":")
     if not package or not attribute:
-        raise InputError(f"{name!r} is no package.module:callable, such as torchvision.models:resnet18")
-    sys.path.insert(0, "")
-    try:
-        module = import_module(package)
-    except Exception as error:  # importing runs whatever the file holds
-        raise InputError(f"{package} cannot be imported: {type(error).__name__}: {error}") from error
-    finally:
-        sys.path.remove("")
-    if not callable(make := getattr(module, attribute, None)):
-        raise InputError(f"{package} has no function or class {attribute!r}; name one that returns a torch.nn.Module")
-    try:
-        made = make()
-    except Exception as error:
-        raise InputError(f"{name}() ends with {type(error).__name__}: {error}") from error
+        raise InputError(f"{name!r} is no package.module:name, such as torchvision.models:resnet18")
+    with importing_from_here():
+        try:
+            module = import_module(package)
+        except Exception as error:  # importing runs whatever the file holds
+            raise InputError(f"{package} cannot be imported: {type(error).__name__}: {error}") from error
+        made = getattr(module, attribute, None)
+        if isinstance(made, nn.Module):
+            return made
+        if not callable(made):
+            raise InputError(
+                f"{package} has no function, class or module {attribute!r}; name what is or returns an nn.Module"
+            )
+        try:
+            made = made()
+        except Exception as error:
+            raise InputError(f"{name}() ends with {type(error).__name__}: {error}") from error
     if not isinstance(made, nn.Module):
         raise InputError(f"{name}() returns a {type(made).__name__}, and has to return a torch.nn.Module")
     return made
+
+
+@contextmanager
+def importing_from_here() -> Iterator[None]:
+    """What lies in the current folder can be imported."""
+    sys.path.insert(0, "")
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # a file that is imported may tidy up
+            sys.path.remove("")
 
 
 def probe_of(options: ExplainOptions, subject: Subject, explained: "Explanation") -> "Probe":
@@ -301,7 +316,7 @@ class CompareOptions:
     """Set networks side by side: where their weights sit, what they cost, how far they see, how often they err."""
 
     models: Annotated[Positional[tuple[str, ...]], arg(metavar="MODEL")]
-    """Networks of the atlas, folders of runs, or package.module:callable."""
+    """Networks of the atlas, folders of runs, or package.module:name."""
     input: Annotated[tuple[int, int, int] | None, arg(metavar="C H W")] = None
     """The channels, height and width of the images; if not given, as each network has it."""
     chart: Annotated[Path | None, arg(metavar="FILE")] = None

@@ -20,6 +20,8 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "class Looks(nn.Module):\n"
         "    def forward(self, x):\n"
         "        return x.flatten(1) if x.sum() > 0 else x.flatten(1) * 2\n"
+        "class Sums(nn.Module):\n"
+        "    def forward(self, x): return torch.cumsum(x, dim=2)\n"
         "value = 5\n"
         "net = small()\n"
         "def late():\n"
@@ -74,6 +76,17 @@ def test_verify_holds_the_receptive_fields_against_gradients(convatlas) -> None:
     assert "held against gradients" in said.out
     assert "all agree" in said.out
     assert json.loads(convatlas("explain", "lenet5", "--verify", "--json").out)["verified"]["holds"] is True
+
+
+@pytest.mark.usefixtures("own")
+def test_verify_says_so_where_nothing_can_be_held_against_gradients(convatlas) -> None:
+    said = convatlas("explain", "mynets:Sums", "--input", 3, 8, 8, "--verify")
+    assert said.status == 1
+    assert "nothing was held against gradients" in said.out
+    assert "agree" not in said.out
+    said = convatlas("explain", "mynets:Sums", "--input", 3, 8, 8, "--verify", "--json")
+    assert said.status == 1
+    assert json.loads(said.out)["verified"]["holds"] is False
 
 
 def test_probe_adds_signals_and_gradients(convatlas) -> None:

@@ -11,6 +11,7 @@ from tyro.conf import Positional, arg
 
 from convatlas.cli.words import complain, parse, print_json
 from convatlas.errors import InputError
+from convatlas.wording import some
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -42,7 +43,7 @@ class ExplainOptions:
     real: bool = False
     """Compute with weights on the processor, for a module that looks at what it computes."""
     verify: bool = False
-    """Hold the receptive fields against gradients; the exit status is 1 where they disagree."""
+    """Hold the receptive fields against gradients; the exit status is 1 where they disagree, or none can be."""
     probe: Annotated[str | None, arg(metavar="DATA")] = None
     """Push a batch of images, named as for train, through the network, and add signals and gradients."""
     weights: Annotated[str | None, arg(metavar="FILE")] = None
@@ -99,7 +100,7 @@ def explain(words: list[str]) -> int:
         show(explained, probed, verified, options)
     else:
         deliver(drawing(explained, options), options.output)
-    return 0 if verified is None or verified.holds else 1
+    return 0 if verified is None or (verified.holds and checked(verified)) else 1
 
 
 def check(options: ExplainOptions) -> None:
@@ -291,13 +292,19 @@ def show(
         deliver(written.getvalue(), options.output)
 
 
+def checked(verified: "Verification") -> int:
+    """How many layers were held against gradients; those to which no path from the image leads were not."""
+    return sum(bool(check.units) for check in verified.checks)
+
+
 def say_verified(console: "Console", verified: "Verification") -> None:
     """Print what gradients say of the receptive fields."""
     wrong = [each for each in verified.checks if not each.holds]
-    console.print(
-        f"held against gradients: {len(verified.checks)} layers"
-        + (f", of which {len(wrong)} disagree" if wrong else ", and all agree")
-    )
+    if count := checked(verified):
+        agree = f", of which {len(wrong)} disagree" if wrong else ", and all agree"
+        console.print(f"held against gradients: {some(count, 'layer')}{agree}")
+    else:
+        console.print("nothing was held against gradients: no layer could be", style="red")
     for each in wrong:
         console.print(f"  {each}", style="red", markup=False)
     for name, why in verified.left_out.items():
@@ -308,7 +315,7 @@ def as_dict(verified: "Verification") -> dict[str, Any]:
     """What gradients say, as JSON has it."""
     from dataclasses import asdict
 
-    return {"holds": verified.holds} | asdict(verified)
+    return {"holds": verified.holds and checked(verified) > 0} | asdict(verified)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import convatlas as ca
 
@@ -68,6 +69,29 @@ def test_mermaid_dot_and_svg_go_to_the_terminal_or_to_a_file(convatlas, tmp_path
     table = tmp_path / "lenet5.txt"
     assert convatlas("explain", "lenet5", "--output", table).status == 0
     assert "60,000" in table.read_text()
+
+
+def test_a_drawing_is_opened_as_far_as_depth_says_and_a_part_can_be_drawn(convatlas) -> None:
+    explained = ca.explain("googlenet")
+    shallow = convatlas("explain", "googlenet", "--format", "svg", "--depth", 1).out
+    assert shallow == explained.to_svg(depth=1)
+    assert shallow != convatlas("explain", "googlenet", "--format", "svg", "--depth", 2).out
+    part = convatlas("explain", "googlenet", "--format", "svg", "--part", "inception_4a")
+    assert part.out == explained.to_svg(part="inception_4a")
+    said = convatlas("explain", "googlenet", "--format", "svg", "--part", "inception_4z")
+    assert (said.status, said.out) == (2, "")
+    assert "inception_4z" in said.err
+
+
+def test_a_page_shows_receptive_fields_on_a_picture_of_ones_own(convatlas, tmp_path: Path) -> None:
+    file = tmp_path / "red.png"
+    Image.new("RGB", (40, 30), "red").save(file)
+    text = convatlas("explain", "lenet5", "--format", "html", "--picture", file).out
+    assert text == ca.explain("lenet5").to_html(picture=Image.open(file))
+    assert "data:image/jpeg" in text
+    said = convatlas("explain", "lenet5", "--format", "html", "--picture", tmp_path / "absent.png")
+    assert (said.status, said.out) == (2, "")
+    assert "there is no file" in said.err
 
 
 def test_verify_holds_the_receptive_fields_against_gradients(convatlas) -> None:
@@ -147,6 +171,10 @@ def test_a_module_that_is_there_already_and_a_function_that_imports_its_neighbou
         (("alexnet", "--input", 3, 300), "--input"),
         (("alexnet", "--depth", 0), "--depth is at least 1, and not 0"),
         (("alexnet", "--format", "pdf"), "--format"),
+        (("alexnet", "--format", "html", "--depth", 2), "--depth is not for --format html"),
+        (("alexnet", "--part", "conv1"), "--part is for --format svg"),
+        (("alexnet", "--format", "svg", "--picture", "cat.jpg"), "--picture is for --format html"),
+        (("alexnet", "--format", "svg", "--depth", 0), "--depth is at least 1, and not 0"),
         (("alexnet", "--format", "dot", "--json"), "--json or --format dot, and not both"),
         (("alexnet", "--format", "dot", "--verify"), "shown in the table and with --json alone"),
         (("alexnet", "--weights", "w.pt"), "--weights are for --probe"),

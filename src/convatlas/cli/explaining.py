@@ -38,8 +38,12 @@ class ExplainOptions:
     """The channels, height and width of the images; if not given, as the network has it."""
     changes: Annotated[dict[str, bool | int | float | str], arg(metavar="NAME VALUE …")] = field(default_factory=dict)
     """Changes of the spec of a network of the atlas, such as: shortcut B."""
-    depth: int = 1
-    """How far the table is opened: 1 shows the stages, more their parts."""
+    depth: int | None = None
+    """How far it is opened: 1 shows the stages, more their parts; if not given, 1, or what a drawing has room for."""
+    part: Annotated[str | None, arg(metavar="NAME")] = None
+    """For --format svg: draw one module opened, such as inception_4a; --depth counts from there on."""
+    picture: Annotated[Path | None, arg(metavar="FILE")] = None
+    """For --format html: the photograph on which receptive fields are shown."""
     real: bool = False
     """Compute with weights on the processor, for a module that looks at what it computes."""
     verify: bool = False
@@ -105,7 +109,7 @@ def explain(words: list[str]) -> int:
 
 def check(options: ExplainOptions) -> None:
     """Raise InputError for options that do not go together."""
-    if options.depth < 1:
+    if options.depth is not None and options.depth < 1:
         raise InputError(f"--depth is at least 1, and not {options.depth}")
     if options.input and min(options.input) < 1:
         raise InputError(f"--input takes the channels, height and width of images, and not {options.input}")
@@ -113,6 +117,12 @@ def check(options: ExplainOptions) -> None:
         raise InputError(f"explain shows --json or --format {options.format}, and not both")
     if (options.probe or options.verify) and not options.json and options.format != "table":
         raise InputError("what --probe and --verify find is shown in the table and with --json alone")
+    if options.depth and options.format == "html":
+        raise InputError("--depth is not for --format html: a page opens to every layer")
+    if options.part is not None and options.format != "svg":
+        raise InputError("--part is for --format svg, which draws one module opened")
+    if options.picture and options.format != "html":
+        raise InputError("--picture is for --format html, which shows on it what units see")
     if options.weights and not options.probe:
         raise InputError("--weights are for --probe: an explanation without it needs none")
     if options.batch_size < 1 or options.lr <= 0:
@@ -248,13 +258,15 @@ def batch(
 def drawing(explained: "Explanation", options: ExplainOptions) -> str:
     """The explanation as a text of `--format`."""
     if options.format == "html":
-        return explained.to_html()
+        from convatlas.data.images import read
+
+        return explained.to_html(picture=read(options.picture) if options.picture else None)
     if options.format == "svg":
-        return explained.to_svg()
+        return explained.to_svg(part=options.part or "", depth=options.depth)
     from convatlas.explanation.text import to_dot, to_mermaid
 
     draw: Callable[..., str] = to_mermaid if options.format == "mermaid" else to_dot
-    return draw(explained, depth=options.depth)
+    return draw(explained, depth=options.depth or 1)
 
 
 def deliver(text: str, file: Path | None) -> None:
@@ -281,10 +293,11 @@ def show(
     written = io.StringIO()
     console = Console(highlight=False) if options.output is None else Console(file=written, width=140, highlight=False)
     # A terminal that is narrower than the figures breaks their lines, and cuts none off.
-    console.print(table(explained, depth=options.depth, width=console.width), crop=False, overflow="ignore")
+    depth = options.depth or 1
+    console.print(table(explained, depth=depth, width=console.width), crop=False, overflow="ignore")
     if probed:
         console.print()
-        console.print(probed_table(probed, depth=options.depth))
+        console.print(probed_table(probed, depth=depth))
     if verified:
         console.print()
         say_verified(console, verified)

@@ -118,6 +118,14 @@ def test_printed_and_exact_figures_stand_side_by_side(explained: dict[str, Expla
     assert "dense layers 96.2 %" in words
 
 
+def test_what_is_printed_beside_a_changed_network_is_said_to_be_of_the_unchanged_one(
+    explained: dict[str, Explanation],
+) -> None:
+    words = Elements(explain("resnet50", shortcut="A").to_html()).words
+    assert "changed: shortcut A; what is printed is of the network without that." in words
+    assert "changed:" not in Elements(explained["resnet50"].to_html()).words
+
+
 @pytest.mark.parametrize(("name", "sees"), [("alexnet", 195), ("resnet50", 483), ("lenet5", 16), ("vit_b_16", 16)])
 def test_the_last_maps_see_what_the_literature_says(name: str, sees: int, explained: dict[str, Explanation]) -> None:
     assert last_maps(explained[name]).receptive_field == (sees, sees)

@@ -15,6 +15,7 @@ from PIL import Image, ImageOps
 from convatlas import __version__
 from convatlas.explanation.diagram import ARROW, MANY, family, lay_out, render, style
 from convatlas.explanation.explain import Explanation, Layer, Span
+from convatlas.explanation.table import changed
 from convatlas.wording import printable
 
 COLOURS = {
@@ -137,7 +138,7 @@ def to_html(explanation: Explanation, *, picture: Image.Image | None = None) -> 
         style=Markup(style()), arrow=Markup(ARROW), drawing=Markup(render(whole, links=table.links)),
         script=Markup(script), hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         photograph=None if picture is None else data_uri(picture, explanation.input_size[1:]),
-        version=__version__,
+        version=__version__, changes=changed(explanation),
     )  # fmt: skip
     return printable(text)
 

@@ -56,13 +56,20 @@ def heading(explanation: Explanation) -> Iterator[Text]:
     if card is None:
         return
     yield Text(f"{card.paper.citation}, {card.table}")
-    if explanation.changes:
-        changed = ", ".join(f"{name} {value}" for name, value in explanation.changes.items())
-        yield Text(f"changed: {changed}; what is printed is of the network without that")
+    if words := changed(explanation):
+        yield Text(words)
     if printed := ", ".join(figures(card.published)):
         yield Text(f"printed: {printed}")
     for deviation in card.deviations:
         yield Text(f"differs from the paper: {deviation}")
+
+
+def changed(explanation: Explanation) -> str:
+    """In what the network differs from that of its card; "" if in nothing."""
+    if not explanation.changes:
+        return ""
+    changes = ", ".join(f"{name} {value}" for name, value in explanation.changes.items())
+    return f"changed: {changes}; what is printed is of the network without that"
 
 
 def figures(published: Mapping[str, str | float]) -> Iterator[str]:

@@ -11,8 +11,10 @@ from PIL import Image
 from torch import nn
 
 from convatlas.errors import InputError
+from convatlas.explanation.compare import row
 from convatlas.explanation.explain import Explanation, explain
-from convatlas.explanation.page import COLOURS, Module, Row, Table, data_uri, field, last_maps, shares
+from convatlas.explanation.page import COLOURS, Module, Row, Table, data_uri, field, shares
+from convatlas.explanation.table import last_maps
 from convatlas.wording import printable
 
 NETWORKS = (
@@ -126,9 +128,20 @@ def test_what_is_printed_beside_a_changed_network_is_said_to_be_of_the_unchanged
     assert "changed:" not in Elements(explained["resnet50"].to_html()).words
 
 
-@pytest.mark.parametrize(("name", "sees"), [("alexnet", 195), ("resnet50", 483), ("lenet5", 16), ("vit_b_16", 16)])
+@pytest.mark.parametrize(("name", "sees"), [("alexnet", 195), ("resnet50", 483), ("lenet5", 16)])
 def test_the_last_maps_see_what_the_literature_says(name: str, sees: int, explained: dict[str, Explanation]) -> None:
-    assert last_maps(explained[name]).receptive_field == (sees, sees)
+    last = last_maps(explained[name].layers)
+    assert last is not None
+    assert last.receptive_field == (sees, sees)
+    assert f"Sees at the last maps{sees} × {sees}pixels, at {last.name}" in Elements(explained[name].to_html()).words
+
+
+@pytest.mark.parametrize("name", ["vit_b_16", "seresnet50"])
+def test_behind_attention_and_squeeze_and_excitation_the_last_maps_see_all(name: str) -> None:
+    e = explain(name)
+    assert "Sees at the last mapsallof the image" in Elements(e.to_html()).words
+    assert row(e).sees_all
+    assert row(e).receptive_field == e.input_size[1:]
 
 
 def test_the_unit_that_is_shown_is_the_middle_one(explained: dict[str, Explanation]) -> None:

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from convatlas import __version__
 from convatlas.explanation.diagram import ARROW, MANY, family, lay_out, render, style
 from convatlas.explanation.explain import Explanation, Layer, Span
-from convatlas.explanation.table import changed
+from convatlas.explanation.table import changed, last_maps, sees_all
 from convatlas.wording import printable
 
 COLOURS = {
@@ -130,12 +130,13 @@ def to_html(explanation: Explanation, *, picture: Image.Image | None = None) -> 
     here = files(__package__)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(times=times, grouped=grouped, short=short, mark=mark, runs=runs)
-    table = Table(explanation)
+    table, maps = Table(explanation), last_maps(explanation.layers)
     script = SCRIPT.strip()
     text = environment.from_string((here / "page.html.jinja").read_text(encoding="utf-8")).render(
         e=explanation, card=explanation.card, modules=table.modules, colours=COLOURS, share=share, field=field,
-        says=says, last=last_maps(explanation), shares=shares(explanation), family=family,
-        style=Markup(style()), arrow=Markup(ARROW), drawing=Markup(render(whole, links=table.links)),
+        says=says, maps=maps, last=maps or explanation.layers[-1], sees_all=sees_all, family=family,
+        shares=shares(explanation), style=Markup(style()), arrow=Markup(ARROW),
+        drawing=Markup(render(whole, links=table.links)),
         script=Markup(script), hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         photograph=None if picture is None else data_uri(picture, explanation.input_size[1:]),
         version=__version__, changes=changed(explanation),
@@ -178,17 +179,6 @@ open()
 def runs(parts: Sequence[Row | Module]) -> list[tuple[bool, list[Row | Module]]]:
     """Layers that follow each other together, which is a table, and modules."""
     return [(together, list(run)) for together, run in groupby(parts, key=lambda part: isinstance(part, Row))]
-
-
-def last_maps(explanation: Explanation) -> Layer:
-    """The last layer whose output is maps of several units, which see different places; or the last of all."""
-    height = explanation.input_size[1]
-    for layer in reversed(explanation.layers):
-        shape, stride = layer.output_shape, layer.stride
-        # Tokens by heads have three dimensions too, and more of them than there are strides in the image.
-        if len(shape) == 3 and max(shape[1:]) > 1 and any(stride) and shape[1] * stride.height < 2 * height:
-            return layer
-    return explanation.layers[-1]
 
 
 def shares(explanation: Explanation) -> list[tuple[str, int, int]]:

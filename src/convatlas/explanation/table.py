@@ -187,6 +187,14 @@ def notes(explanation: Explanation) -> Iterator[Text]:
         )
 
 
+def last_maps(layers: Sequence[Layer]) -> Layer | None:
+    """The last layer whose output is several units side by side: maps, or tokens by heads; None where there is none."""
+    for layer in reversed(layers):
+        if len(layer.output_shape) == 3 and max(layer.output_shape[1:]) > 1:
+            return layer
+    return None
+
+
 def sees_all(layer: Layer, image: Sequence[int]) -> bool:
     """Whether every unit sees the whole image."""
     return not any(layer.stride) and all(

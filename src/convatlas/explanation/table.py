@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.text import Text
 
 from convatlas.explanation.blocks import Block, divided
-from convatlas.explanation.explain import COUNTING_RULE, Explanation, Layer, Span
+from convatlas.explanation.explain import COUNTING_RULE, IMAGES, Explanation, Layer, Span
 from convatlas.explanation.text import size
 from convatlas.wording import some
 
@@ -31,6 +31,9 @@ class Row(NamedTuple):
     formulas: tuple[str, ...]
     opened: bool
     """Whether the lines after it are its parts."""
+    block: Block
+    fed: str = ""
+    """From where, if not from the line above alone."""
 
 
 def table(explanation: Explanation, *, depth: int = 1, width: int = 80) -> Group:
@@ -82,7 +85,7 @@ def figures(published: Mapping[str, str | float]) -> Iterator[str]:
 
 def body(explanation: Explanation, *, depth: int, width: int) -> Iterator[Text]:
     """The heads, the blocks and the totals."""
-    rows = list(rows_of(explanation, explanation.layers, depth=depth))
+    rows = list(with_sources(list(rows_of(explanation, explanation.layers, depth=depth))))
     total = ("total", "", f"{explanation.params:,}", "", amount(explanation.macs) or "0", "", "", "")
     columns = zip(HEADS, total, *(row.cells for row in rows), strict=True)
     widths = [max(map(cell_len, column)) for column in columns]
@@ -107,12 +110,33 @@ def rows_of(
         alone = opens and len(divided(block.layers, level + 1, fold=False)) == 1  # what only wraps one part
         if not alone:
             name = indent + ".".join(block.name.split(".")[shown:])
-            yield Row(cells(explanation, block, name), block.kind, () if opens else block.formulas, opens)
+            yield Row(cells(explanation, block, name), block.kind, () if opens else block.formulas, opens, block)
         if opens:
             within = (shown, indent) if alone else (level, indent + "  ")
             yield from rows_of(
                 explanation, block.layers, depth=depth, level=level + 1, shown=within[0], indent=within[1]
             )
+
+
+def with_sources(rows: Sequence[Row]) -> Iterator[Row]:
+    """The rows, each with what feeds it where that is not the end of the row above; opened ones leave it to theirs."""
+    owner = {layer.name: row.block.name for row in rows if not row.opened for layer in row.block.layers}
+    before = IMAGES
+    for row in rows:
+        if row.opened:
+            yield row
+            continue
+        sources = tuple(dict.fromkeys(owner.get(name, name) for name in row.block.sources))
+        yield row._replace(fed=fed_by(row.block.name, sources, before))
+        before = row.block.name
+
+
+def fed_by(name: str, sources: Sequence[str], before: str) -> str:
+    """`from branch1, branch2`, by their names without the module that they share with `name`; "" if from `before`."""
+    if tuple(sources) in ((), (before,)):
+        return ""
+    module = name.rpartition(".")[0] + "."
+    return f"from {', '.join(source.removeprefix(module) for source in sources)}"
 
 
 def cells(explanation: Explanation, block: Block, name: str) -> tuple[str, ...]:
@@ -133,7 +157,8 @@ def cells(explanation: Explanation, block: Block, name: str) -> tuple[str, ...]:
 def placed(row: Row, widths: Sequence[int], gap: int, *, left: int, width: int) -> Iterator[Text]:
     """A row with what is said about it: beside it where there is room, and else below."""
     beside = width >= WIDE
-    words = list(packed([row.kind, *row.formulas], width - left - 2 if beside else width - 6))
+    said = [row.kind, *filter(None, [row.fed]), *row.formulas]
+    words = list(packed(said, width - left - 2 if beside else width - 6))
     style = "bold" if row.opened else ""
     if beside:
         yield line_of(row.cells, widths, gap, style=style, more=f"  {words.pop(0)}")

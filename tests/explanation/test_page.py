@@ -98,6 +98,20 @@ def test_every_layer_is_there_once_with_its_formulas_and_what_it_sees(
         assert rows[layer.name.replace(" ", "_")]["tabindex"] == "0"
 
 
+def test_the_page_says_what_feeds_a_layer_and_how_much_memory_its_output_takes(
+    explained: dict[str, Explanation],
+) -> None:
+    words = Elements(explained["resnet50"].to_html()).words
+    assert "from conv2_x.0.relu3, bn3" in words
+    assert "from conv3_x.3.relu3" in words
+    assert "from pool1 " not in words.replace("from pool1, ", "").split("conv2_x.0")[0]
+    e = explained["alexnet"]
+    assert e["conv1.conv"].activation_bytes == 4 * 96 * 55 * 55
+    words = Elements(e.to_html()).words
+    assert "96 × 55 × 55 1.16 MB 34,944" in words
+    assert "from " not in words.partition("Layer by layer")[2].partition("sees, pixels")[2]
+
+
 def test_the_modules_add_up(explained: dict[str, Explanation]) -> None:
     def rows(part: Row | Module) -> list[Row]:
         return [part] if isinstance(part, Row) else [row for each in part.parts for row in rows(each)]
@@ -107,6 +121,7 @@ def test_the_modules_add_up(explained: dict[str, Explanation]) -> None:
         assert [row.place for module in modules for row in rows(module)] == list(range(len(e.layers)))
         assert sum(module.params for module in modules) + sum(e.unused.values()) == e.params
         assert sum(module.macs for module in modules) == e.macs
+        assert sum(module.activation_bytes for module in modules) == e.activation_bytes
         assert sum(params for _, params, _ in shares(e)) == e.params
         assert sum(macs for *_, macs in shares(e)) == e.macs
 

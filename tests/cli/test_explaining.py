@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import convatlas as ca
 
@@ -20,8 +21,15 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "class Looks(nn.Module):\n"
         "    def forward(self, x):\n"
         "        return x.flatten(1) if x.sum() > 0 else x.flatten(1) * 2\n"
+        "class Sums(nn.Module):\n"
+        "    def forward(self, x): return torch.cumsum(x, dim=2)\n"
         "value = 5\n"
+        "net = small()\n"
+        "def late():\n"
+        "    import sibling\n"
+        "    return sibling.net\n"
     )
+    (tmp_path / "sibling.py").write_text("from mynets import net\n")
     (tmp_path / "spoiled.py").write_text("import nothing_of_that_name\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -63,12 +71,46 @@ def test_mermaid_dot_and_svg_go_to_the_terminal_or_to_a_file(convatlas, tmp_path
     assert "60,000" in table.read_text()
 
 
+def test_a_drawing_is_opened_as_far_as_depth_says_and_a_part_can_be_drawn(convatlas) -> None:
+    explained = ca.explain("googlenet")
+    shallow = convatlas("explain", "googlenet", "--format", "svg", "--depth", 1).out
+    assert shallow == explained.to_svg(depth=1)
+    assert shallow != convatlas("explain", "googlenet", "--format", "svg", "--depth", 2).out
+    part = convatlas("explain", "googlenet", "--format", "svg", "--part", "inception_4a")
+    assert part.out == explained.to_svg(part="inception_4a")
+    said = convatlas("explain", "googlenet", "--format", "svg", "--part", "inception_4z")
+    assert (said.status, said.out) == (2, "")
+    assert "inception_4z" in said.err
+
+
+def test_a_page_shows_receptive_fields_on_a_picture_of_ones_own(convatlas, tmp_path: Path) -> None:
+    file = tmp_path / "red.png"
+    Image.new("RGB", (40, 30), "red").save(file)
+    text = convatlas("explain", "lenet5", "--format", "html", "--picture", file).out
+    assert text == ca.explain("lenet5").to_html(picture=Image.open(file))
+    assert "data:image/jpeg" in text
+    said = convatlas("explain", "lenet5", "--format", "html", "--picture", tmp_path / "absent.png")
+    assert (said.status, said.out) == (2, "")
+    assert "there is no file" in said.err
+
+
 def test_verify_holds_the_receptive_fields_against_gradients(convatlas) -> None:
     said = convatlas("explain", "lenet5", "--verify")
     assert said.status == 0
     assert "held against gradients" in said.out
     assert "all agree" in said.out
     assert json.loads(convatlas("explain", "lenet5", "--verify", "--json").out)["verified"]["holds"] is True
+
+
+@pytest.mark.usefixtures("own")
+def test_verify_says_so_where_nothing_can_be_held_against_gradients(convatlas) -> None:
+    said = convatlas("explain", "mynets:Sums", "--input", 3, 8, 8, "--verify")
+    assert said.status == 1
+    assert "nothing was held against gradients" in said.out
+    assert "agree" not in said.out
+    said = convatlas("explain", "mynets:Sums", "--input", 3, 8, 8, "--verify", "--json")
+    assert said.status == 1
+    assert json.loads(said.out)["verified"]["holds"] is False
 
 
 def test_probe_adds_signals_and_gradients(convatlas) -> None:
@@ -101,15 +143,23 @@ def test_a_module_of_ones_own(convatlas) -> None:
 
 
 @pytest.mark.usefixtures("own")
+@pytest.mark.parametrize("name", ["net", "late"])
+def test_a_module_that_is_there_already_and_a_function_that_imports_its_neighbour(convatlas, name: str) -> None:
+    said = convatlas("explain", f"mynets:{name}", "--input", 3, 8, 8, "--json")
+    assert said.status == 0, said.err
+    assert json.loads(said.out)["params"] == 8 * 28 + 5 * 289
+
+
+@pytest.mark.usefixtures("own")
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
         (("resnet2",), "no model is called 'resnet2'; the nearest: resnet32, resnet20 or resnet200"),
         (("nowhere:net", "--input", 3, 8, 8), "nowhere cannot be imported: ModuleNotFoundError"),
         (("spoiled:net", "--input", 3, 8, 8), "No module named 'nothing_of_that_name'"),
-        ((":net", "--input", 3, 8, 8), "':net' is no package.module:callable"),
-        (("mynets:absent", "--input", 3, 8, 8), "mynets has no function or class 'absent'"),
-        (("mynets:value", "--input", 3, 8, 8), "mynets has no function or class 'value'"),
+        ((":net", "--input", 3, 8, 8), "':net' is no package.module:name"),
+        (("mynets:absent", "--input", 3, 8, 8), "mynets has no function, class or module 'absent'"),
+        (("mynets:value", "--input", 3, 8, 8), "mynets has no function, class or module 'value'"),
         (("mynets:wrong", "--input", 3, 8, 8), "mynets:wrong() returns a int, and has to return a torch.nn.Module"),
         (("mynets:broken", "--input", 3, 8, 8), "mynets:broken() ends with KeyError: 'weights'"),
         (("mynets:small",), "mynets:small does not say what images it takes; give --input C H W"),
@@ -121,6 +171,10 @@ def test_a_module_of_ones_own(convatlas) -> None:
         (("alexnet", "--input", 3, 300), "--input"),
         (("alexnet", "--depth", 0), "--depth is at least 1, and not 0"),
         (("alexnet", "--format", "pdf"), "--format"),
+        (("alexnet", "--format", "html", "--depth", 2), "--depth is not for --format html"),
+        (("alexnet", "--part", "conv1"), "--part is for --format svg"),
+        (("alexnet", "--format", "svg", "--picture", "cat.jpg"), "--picture is for --format html"),
+        (("alexnet", "--format", "svg", "--depth", 0), "--depth is at least 1, and not 0"),
         (("alexnet", "--format", "dot", "--json"), "--json or --format dot, and not both"),
         (("alexnet", "--format", "dot", "--verify"), "shown in the table and with --json alone"),
         (("alexnet", "--weights", "w.pt"), "--weights are for --probe"),
@@ -152,10 +206,19 @@ def test_compare_sets_networks_side_by_side(convatlas, tmp_path: Path) -> None:
         assert "without resnet18: no error is printed" in said.err
 
 
+@pytest.mark.usefixtures("own")
+def test_a_module_of_ones_own_is_compared_on_images_of_input(convatlas) -> None:
+    said = convatlas("compare", "mynets:small", "--input", 3, 8, 8, "--json")
+    assert said.status == 0, said.err
+    assert [one["params"] for one in json.loads(said.out)] == [8 * 28 + 5 * 289]
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
         ((), "compare needs"),
+        (("mynets:small",), "mynets:small does not say what images it takes; give --input C H W"),
+        (("alexnet", "--input", 3, 0, 227), "--input takes the channels, height and width of images"),
         (("resnet5O",), "no model is called 'resnet5O'"),
         (("alexnet", "--chart", "chart.txt"), "--chart draws a .png, .svg or .pdf, and not chart.txt"),
         (("lenet5", "resnet20", "--chart", "chart.png"), "MNIST and CIFAR-10 cannot share an axis"),

@@ -8,7 +8,7 @@ from matplotlib.text import Text
 from torch import nn
 
 import convatlas as ca
-from convatlas.explanation.compare import Compared, as_json, chart, charted
+from convatlas.explanation.compare import Compared, as_json, chart, charted, field
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +49,13 @@ def test_modules_of_ones_own_are_compared_too() -> None:
     (one,) = ca.compare([nn.Sequential(nn.Flatten(), nn.Linear(12, 5))], input_size=(3, 2, 2))
     assert (one.dense_params, one.conv_params, one.receptive_field, one.year) == (65, 0, None, None)
     assert as_json([one])[0]["input_size"] == [3, 2, 2]
+
+
+def test_maps_whose_field_is_as_large_as_the_image_do_not_see_all_of_it_where_they_move() -> None:
+    (one,) = ca.compare([nn.Conv2d(3, 4, 9, padding=1)], input_size=(3, 9, 9))
+    assert (one.receptive_field, one.sees_all, field(one)) == ((9, 9), False, "9")
+    rows = ca.compare(["seresnet50", "vit_cifar", "lenet5"])
+    assert [field(each) for each in rows] == ["all", "all", "16"]
 
 
 def test_the_chart_shows_the_error_that_more_of_them_have(rows: dict[str, Compared]) -> None:

@@ -11,8 +11,10 @@ from PIL import Image
 from torch import nn
 
 from convatlas.errors import InputError
+from convatlas.explanation.compare import row
 from convatlas.explanation.explain import Explanation, explain
-from convatlas.explanation.page import COLOURS, Module, Row, Table, data_uri, field, last_maps, shares
+from convatlas.explanation.page import COLOURS, Module, Row, Table, data_uri, field, shares
+from convatlas.explanation.table import last_maps
 from convatlas.wording import printable
 
 NETWORKS = (
@@ -96,6 +98,20 @@ def test_every_layer_is_there_once_with_its_formulas_and_what_it_sees(
         assert rows[layer.name.replace(" ", "_")]["tabindex"] == "0"
 
 
+def test_the_page_says_what_feeds_a_layer_and_how_much_memory_its_output_takes(
+    explained: dict[str, Explanation],
+) -> None:
+    words = Elements(explained["resnet50"].to_html()).words
+    assert "from conv2_x.0.relu3, bn3" in words
+    assert "from conv3_x.3.relu3" in words
+    assert "from pool1 " not in words.replace("from pool1, ", "").split("conv2_x.0")[0]
+    e = explained["alexnet"]
+    assert e["conv1.conv"].activation_bytes == 4 * 96 * 55 * 55
+    words = Elements(e.to_html()).words
+    assert "96 × 55 × 55 1.16 MB 34,944" in words
+    assert "from " not in words.partition("Layer by layer")[2].partition("sees, pixels")[2]
+
+
 def test_the_modules_add_up(explained: dict[str, Explanation]) -> None:
     def rows(part: Row | Module) -> list[Row]:
         return [part] if isinstance(part, Row) else [row for each in part.parts for row in rows(each)]
@@ -105,6 +121,7 @@ def test_the_modules_add_up(explained: dict[str, Explanation]) -> None:
         assert [row.place for module in modules for row in rows(module)] == list(range(len(e.layers)))
         assert sum(module.params for module in modules) + sum(e.unused.values()) == e.params
         assert sum(module.macs for module in modules) == e.macs
+        assert sum(module.activation_bytes for module in modules) == e.activation_bytes
         assert sum(params for _, params, _ in shares(e)) == e.params
         assert sum(macs for *_, macs in shares(e)) == e.macs
 
@@ -118,9 +135,28 @@ def test_printed_and_exact_figures_stand_side_by_side(explained: dict[str, Expla
     assert "dense layers 96.2 %" in words
 
 
-@pytest.mark.parametrize(("name", "sees"), [("alexnet", 195), ("resnet50", 483), ("lenet5", 16), ("vit_b_16", 16)])
+def test_what_is_printed_beside_a_changed_network_is_said_to_be_of_the_unchanged_one(
+    explained: dict[str, Explanation],
+) -> None:
+    words = Elements(explain("resnet50", shortcut="A").to_html()).words
+    assert "changed: shortcut A; what is printed is of the network without that." in words
+    assert "changed:" not in Elements(explained["resnet50"].to_html()).words
+
+
+@pytest.mark.parametrize(("name", "sees"), [("alexnet", 195), ("resnet50", 483), ("lenet5", 16)])
 def test_the_last_maps_see_what_the_literature_says(name: str, sees: int, explained: dict[str, Explanation]) -> None:
-    assert last_maps(explained[name]).receptive_field == (sees, sees)
+    last = last_maps(explained[name].layers)
+    assert last is not None
+    assert last.receptive_field == (sees, sees)
+    assert f"Sees at the last maps{sees} × {sees}pixels, at {last.name}" in Elements(explained[name].to_html()).words
+
+
+@pytest.mark.parametrize("name", ["vit_b_16", "seresnet50"])
+def test_behind_attention_and_squeeze_and_excitation_the_last_maps_see_all(name: str) -> None:
+    e = explain(name)
+    assert "Sees at the last mapsallof the image" in Elements(e.to_html()).words
+    assert row(e).sees_all
+    assert row(e).receptive_field == e.input_size[1:]
 
 
 def test_the_unit_that_is_shown_is_the_middle_one(explained: dict[str, Explanation]) -> None:

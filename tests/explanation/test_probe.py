@@ -1,6 +1,8 @@
 """Signal and gradient, against numbers that were worked out otherwise."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -146,3 +148,18 @@ def test_labels_that_are_no_classes_of_the_network_are_refused_in_a_sentence() -
         probe(ca.create_model("resnet20"), torch.randn(2, 3, 32, 32), torch.tensor([0, 11]))
     with pytest.raises(ca.InputError, match="does not take the images: resnet20 takes images of 3 channels"):
         probe(ca.create_model("resnet20"), torch.randn(2, 1, 32, 32), torch.tensor([0, 1]))
+
+
+@pytest.mark.parametrize("answer", [lambda x: (x, x), lambda x: {"out": x}, lambda x: [x]])
+def test_a_network_that_answers_with_several_tensors_is_refused_in_a_sentence(answer: Callable[[Tensor], Any]) -> None:
+    class Several(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dense = nn.Linear(4, 3)
+
+        def forward(self, x: Tensor) -> Any:
+            return answer(self.dense(x))
+
+    kind = type(answer(torch.zeros(1))).__name__
+    with pytest.raises(ca.InputError, match=rf"answers with a {kind}, and a probe needs one tensor of logits"):
+        probe(Several(), torch.randn(2, 4), torch.tensor([0, 1]))

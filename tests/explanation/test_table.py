@@ -99,6 +99,14 @@ def test_what_only_wraps_one_part_is_no_line_of_its_own() -> None:
     assert not any(line.startswith("0 ") for line in lines)
 
 
+def test_what_feeds_a_layer_is_said_where_it_is_not_the_line_above() -> None:
+    lines = printed(ca.explain("resnet18"), depth=3, width=140).splitlines()
+    fed = [line for line in lines if "from " in line and "addition" in line]
+    assert len(fed) == 8  # each block's
+    assert "from conv2_x.0.relu2, bn2" in fed[1]
+    assert not any("  from " in line for line in printed(ca.explain("alexnet"), depth=3, width=160).splitlines())
+
+
 def test_what_is_printed_of_the_paper_is_said_to_be_of_the_unchanged_network() -> None:
     text = printed(ca.explain("resnet18", shortcut="A"))
     assert "changed: shortcut A; what is printed is of the network without that" in text

@@ -1,7 +1,8 @@
 """`convatlas explain` and `convatlas compare`."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
@@ -10,6 +11,7 @@ from tyro.conf import Positional, arg
 
 from convatlas.cli.words import complain, parse, print_json
 from convatlas.errors import InputError
+from convatlas.wording import some
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,17 +33,21 @@ class ExplainOptions:
     """
 
     model: Annotated[Positional[str], arg(metavar="MODEL")]
-    """A network of the atlas, the folder of a run, or package.module:callable, which returns a module of your own."""
+    """A network of the atlas, the folder of a run, or package.module:name, which is or returns a module of your own."""
     input: Annotated[tuple[int, int, int] | None, arg(metavar="C H W")] = None
     """The channels, height and width of the images; if not given, as the network has it."""
     changes: Annotated[dict[str, bool | int | float | str], arg(metavar="NAME VALUE …")] = field(default_factory=dict)
     """Changes of the spec of a network of the atlas, such as: shortcut B."""
-    depth: int = 1
-    """How far the table is opened: 1 shows the stages, more their parts."""
+    depth: int | None = None
+    """How far it is opened: 1 shows the stages, more their parts; if not given, 1, or what a drawing has room for."""
+    part: Annotated[str | None, arg(metavar="NAME")] = None
+    """For --format svg: draw one module opened, such as inception_4a; --depth counts from there on."""
+    picture: Annotated[Path | None, arg(metavar="FILE")] = None
+    """For --format html: the photograph on which receptive fields are shown."""
     real: bool = False
     """Compute with weights on the processor, for a module that looks at what it computes."""
     verify: bool = False
-    """Hold the receptive fields against gradients; the exit status is 1 where they disagree."""
+    """Hold the receptive fields against gradients; the exit status is 1 where they disagree, or none can be."""
     probe: Annotated[str | None, arg(metavar="DATA")] = None
     """Push a batch of images, named as for train, through the network, and add signals and gradients."""
     weights: Annotated[str | None, arg(metavar="FILE")] = None
@@ -98,12 +104,12 @@ def explain(words: list[str]) -> int:
         show(explained, probed, verified, options)
     else:
         deliver(drawing(explained, options), options.output)
-    return 0 if verified is None or verified.holds else 1
+    return 0 if verified is None or (verified.holds and checked(verified)) else 1
 
 
 def check(options: ExplainOptions) -> None:
     """Raise InputError for options that do not go together."""
-    if options.depth < 1:
+    if options.depth is not None and options.depth < 1:
         raise InputError(f"--depth is at least 1, and not {options.depth}")
     if options.input and min(options.input) < 1:
         raise InputError(f"--input takes the channels, height and width of images, and not {options.input}")
@@ -111,6 +117,12 @@ def check(options: ExplainOptions) -> None:
         raise InputError(f"explain shows --json or --format {options.format}, and not both")
     if (options.probe or options.verify) and not options.json and options.format != "table":
         raise InputError("what --probe and --verify find is shown in the table and with --json alone")
+    if options.depth and options.format == "html":
+        raise InputError("--depth is not for --format html: a page opens to every layer")
+    if options.part is not None and options.format != "svg":
+        raise InputError("--part is for --format svg, which draws one module opened")
+    if options.picture and options.format != "html":
+        raise InputError("--picture is for --format html, which shows on it what units see")
     if options.weights and not options.probe:
         raise InputError("--weights are for --probe: an explanation without it needs none")
     if options.batch_size < 1 or options.lr <= 0:
@@ -145,30 +157,44 @@ def refuse(options: ExplainOptions, what: str, *names: str) -> None:
 
 
 def own(name: str) -> "nn.Module":
-    """The module that `package.module:callable` returns; what lies in the current folder can be imported too."""
+    """The module that `package.module:name` is, or returns; what lies in the current folder can be imported too."""
     from importlib import import_module
 
     from torch import nn
 
     package, _, attribute = name.partition(":")
     if not package or not attribute:
-        raise InputError(f"{name!r} is no package.module:callable, such as torchvision.models:resnet18")
-    sys.path.insert(0, "")
-    try:
-        module = import_module(package)
-    except Exception as error:  # importing runs whatever the file holds
-        raise InputError(f"{package} cannot be imported: {type(error).__name__}: {error}") from error
-    finally:
-        sys.path.remove("")
-    if not callable(make := getattr(module, attribute, None)):
-        raise InputError(f"{package} has no function or class {attribute!r}; name one that returns a torch.nn.Module")
-    try:
-        made = make()
-    except Exception as error:
-        raise InputError(f"{name}() ends with {type(error).__name__}: {error}") from error
+        raise InputError(f"{name!r} is no package.module:name, such as torchvision.models:resnet18")
+    with importing_from_here():
+        try:
+            module = import_module(package)
+        except Exception as error:  # importing runs whatever the file holds
+            raise InputError(f"{package} cannot be imported: {type(error).__name__}: {error}") from error
+        made = getattr(module, attribute, None)
+        if isinstance(made, nn.Module):
+            return made
+        if not callable(made):
+            raise InputError(
+                f"{package} has no function, class or module {attribute!r}; name what is or returns an nn.Module"
+            )
+        try:
+            made = made()
+        except Exception as error:
+            raise InputError(f"{name}() ends with {type(error).__name__}: {error}") from error
     if not isinstance(made, nn.Module):
         raise InputError(f"{name}() returns a {type(made).__name__}, and has to return a torch.nn.Module")
     return made
+
+
+@contextmanager
+def importing_from_here() -> Iterator[None]:
+    """What lies in the current folder can be imported."""
+    sys.path.insert(0, "")
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # a file that is imported may tidy up
+            sys.path.remove("")
 
 
 def probe_of(options: ExplainOptions, subject: Subject, explained: "Explanation") -> "Probe":
@@ -232,13 +258,15 @@ def batch(
 def drawing(explained: "Explanation", options: ExplainOptions) -> str:
     """The explanation as a text of `--format`."""
     if options.format == "html":
-        return explained.to_html()
+        from convatlas.data.images import read
+
+        return explained.to_html(picture=read(options.picture) if options.picture else None)
     if options.format == "svg":
-        return explained.to_svg()
+        return explained.to_svg(part=options.part or "", depth=options.depth)
     from convatlas.explanation.text import to_dot, to_mermaid
 
     draw: Callable[..., str] = to_mermaid if options.format == "mermaid" else to_dot
-    return draw(explained, depth=options.depth)
+    return draw(explained, depth=options.depth or 1)
 
 
 def deliver(text: str, file: Path | None) -> None:
@@ -265,10 +293,11 @@ def show(
     written = io.StringIO()
     console = Console(highlight=False) if options.output is None else Console(file=written, width=140, highlight=False)
     # A terminal that is narrower than the figures breaks their lines, and cuts none off.
-    console.print(table(explained, depth=options.depth, width=console.width), crop=False, overflow="ignore")
+    depth = options.depth or 1
+    console.print(table(explained, depth=depth, width=console.width), crop=False, overflow="ignore")
     if probed:
         console.print()
-        console.print(probed_table(probed, depth=options.depth))
+        console.print(probed_table(probed, depth=depth))
     if verified:
         console.print()
         say_verified(console, verified)
@@ -276,13 +305,19 @@ def show(
         deliver(written.getvalue(), options.output)
 
 
+def checked(verified: "Verification") -> int:
+    """How many layers were held against gradients; those to which no path from the image leads were not."""
+    return sum(bool(check.units) for check in verified.checks)
+
+
 def say_verified(console: "Console", verified: "Verification") -> None:
     """Print what gradients say of the receptive fields."""
     wrong = [each for each in verified.checks if not each.holds]
-    console.print(
-        f"held against gradients: {len(verified.checks)} layers"
-        + (f", of which {len(wrong)} disagree" if wrong else ", and all agree")
-    )
+    if count := checked(verified):
+        agree = f", of which {len(wrong)} disagree" if wrong else ", and all agree"
+        console.print(f"held against gradients: {some(count, 'layer')}{agree}")
+    else:
+        console.print("nothing was held against gradients: no layer could be", style="red")
     for each in wrong:
         console.print(f"  {each}", style="red", markup=False)
     for name, why in verified.left_out.items():
@@ -293,7 +328,7 @@ def as_dict(verified: "Verification") -> dict[str, Any]:
     """What gradients say, as JSON has it."""
     from dataclasses import asdict
 
-    return {"holds": verified.holds} | asdict(verified)
+    return {"holds": verified.holds and checked(verified) > 0} | asdict(verified)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -301,7 +336,7 @@ class CompareOptions:
     """Set networks side by side: where their weights sit, what they cost, how far they see, how often they err."""
 
     models: Annotated[Positional[tuple[str, ...]], arg(metavar="MODEL")]
-    """Networks of the atlas, folders of runs, or package.module:callable."""
+    """Networks of the atlas, folders of runs, or package.module:name."""
     input: Annotated[tuple[int, int, int] | None, arg(metavar="C H W")] = None
     """The channels, height and width of the images; if not given, as each network has it."""
     chart: Annotated[Path | None, arg(metavar="FILE")] = None
@@ -324,7 +359,9 @@ def compare(words: list[str]) -> int:
 
     rows = []
     for name in options.models:
-        subject = subject_of(ExplainOptions(model=name))
+        asked = ExplainOptions(model=name, input=options.input)
+        check(asked)
+        subject = subject_of(asked)
         size = options.input or (subject.prepared.size if subject.prepared else None)
         rows.append(row(explain(subject.model, size)))
     if options.chart:

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from math import cos, pi, prod, sin
+from math import cos, pi, sin
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from convatlas.errors import InputError
 from convatlas.explanation.explain import COUNTING_RULE, Explanation, Span, explain
-from convatlas.explanation.table import amount, sides
+from convatlas.explanation.table import amount, last_maps, sees_all, sides
 from convatlas.explanation.text import size
 from convatlas.explanation.trace import Size
 
@@ -37,8 +37,10 @@ class Compared:
     depth: int
     """Layers with weights on the longest path."""
     receptive_field: Span | None
-    """Of the last feature map, in pixels, padding included, or the image's size where all units see all of it, as
-    behind a squeeze-and-excitation; None where there are no maps."""
+    """Of the last feature map, in pixels, padding included, or the image's size where all units see all of it; None
+    where there are no maps."""
+    sees_all: bool
+    """Whether each of its units sees all of the image, as behind a squeeze-and-excitation or attention."""
     top1_error: float | None
     """As printed, in per cent."""
     top5_error: float | None
@@ -59,8 +61,8 @@ def row(explanation: Explanation) -> Compared:
     card = explanation.card
     # What is printed is of the network as its paper has it.
     printed: dict[str, Any] = dict(card.published) if card and not explanation.changes else {}
-    maps = [layer for layer in explanation.layers if len(layer.output_shape) == 3 and prod(layer.output_shape[1:]) > 1]
-    image = Span(*explanation.input_size[1:])
+    image, maps = Span(*explanation.input_size[1:]), last_maps(explanation.layers)
+    everything = maps is not None and sees_all(maps, image)
     return Compared(
         name=explanation.name,
         year=card.year if card else None,
@@ -71,7 +73,8 @@ def row(explanation: Explanation) -> Compared:
         macs=explanation.macs,
         activation_bytes=explanation.activation_bytes,
         depth=explanation.depth,
-        receptive_field=(maps[-1].receptive_field if any(maps[-1].stride) else image) if maps else None,
+        receptive_field=image if everything else maps.receptive_field if maps else None,
+        sees_all=everything,
         top1_error=printed.get("top1_error"),
         top5_error=printed.get("top5_error"),
         measured_on=printed.get("data"),
@@ -90,7 +93,7 @@ def field(one: Compared) -> str:
     """The receptive field of the last map, or that it is all."""
     if one.receptive_field is None:
         return ""
-    return "all" if one.receptive_field == one.input_size[1:] else sides(one.receptive_field)
+    return "all" if one.sees_all else sides(one.receptive_field)
 
 
 def compared_table(rows: Sequence[Compared], *, width: int = 80) -> "Group":

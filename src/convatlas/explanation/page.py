@@ -4,7 +4,7 @@ import base64
 import hashlib
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from itertools import groupby
 
@@ -14,7 +14,8 @@ from PIL import Image, ImageOps
 
 from convatlas import __version__
 from convatlas.explanation.diagram import ARROW, MANY, family, lay_out, render, style
-from convatlas.explanation.explain import Explanation, Layer, Step
+from convatlas.explanation.explain import IMAGES, Explanation, Layer, Step
+from convatlas.explanation.table import amount, changed, fed_by, last_maps, sees_all
 from convatlas.wording import printable
 
 COLOURS = {
@@ -42,6 +43,8 @@ class Row:
     label: str
     """Its name without its module's."""
     layer: Layer
+    fed: str
+    """From where, if not from the layer above alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,11 @@ class Module:
         """Of all of its layers."""
         return sum(row.layer.macs for row in self.rows)
 
+    @property
+    def activation_bytes(self) -> int:
+        """Of the outputs of all of its layers, in float32, for one image."""
+        return sum(row.layer.activation_bytes for row in self.rows)
+
 
 class Table:
     """The modules of a network, one in the other."""
@@ -82,7 +90,11 @@ class Table:
         self.numbers = iter(range(len(explanation.layers) * 9))
         self.seen: set[tuple[object, ...]] = set()
         self.links: dict[str, str] = {}
-        rows = [Row(place, layer.name, layer) for place, layer in enumerate(explanation.layers)]
+        before = [IMAGES, *(layer.name for layer in explanation.layers)]
+        rows = [
+            Row(place, layer.name, layer, fed_by(layer.name, layer.inputs, before[place]))
+            for place, layer in enumerate(explanation.layers)
+        ]
         self.modules = [
             self.module(name, name, tuple(part))
             for name, part in groupby(rows, key=lambda row: row.layer.name.partition(".")[0])
@@ -106,7 +118,7 @@ class Table:
                 continue
             for rest, row in found:
                 self.links.setdefault(row.layer.name, f"#l{row.place}")
-                yield Row(row.place, rest, row.layer)
+                yield replace(row, label=rest)
 
     def drawing(self, name: str, rows: Sequence[Row]) -> Markup:
         """The module opened, if it has branches and is the first of its kind."""
@@ -128,16 +140,17 @@ def to_html(explanation: Explanation, *, picture: Image.Image | None = None) -> 
     whole = lay_out(explanation)
     here = files(__package__)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(times=times, grouped=grouped, short=short, mark=mark, runs=runs)
-    table = Table(explanation)
+    environment.filters.update(times=times, grouped=grouped, short=short, mark=mark, runs=runs, amount=amount)
+    table, maps = Table(explanation), last_maps(explanation.layers)
     script = SCRIPT.strip()
     text = environment.from_string((here / "page.html.jinja").read_text(encoding="utf-8")).render(
         e=explanation, card=explanation.card, modules=table.modules, colours=COLOURS, share=share, field=field,
-        says=says, last=last_maps(explanation), shares=shares(explanation), family=family,
-        style=Markup(style()), arrow=Markup(ARROW), drawing=Markup(render(whole, links=table.links)),
+        says=says, maps=maps, last=maps or explanation.layers[-1], sees_all=sees_all, family=family,
+        shares=shares(explanation), style=Markup(style()), arrow=Markup(ARROW),
+        drawing=Markup(render(whole, links=table.links)),
         script=Markup(script), hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         photograph=None if picture is None else data_uri(picture, explanation.input_size[1:]),
-        version=__version__,
+        version=__version__, changes=changed(explanation),
     )  # fmt: skip
     return printable(text)
 
@@ -177,17 +190,6 @@ open()
 def runs(parts: Sequence[Row | Module]) -> list[tuple[bool, list[Row | Module]]]:
     """Layers that follow each other together, which is a table, and modules."""
     return [(together, list(run)) for together, run in groupby(parts, key=lambda part: isinstance(part, Row))]
-
-
-def last_maps(explanation: Explanation) -> Layer:
-    """The last layer whose output is maps of several units, which see different places; or the last of all."""
-    height = explanation.input_size[1]
-    for layer in reversed(explanation.layers):
-        shape, stride = layer.output_shape, layer.stride
-        # Tokens by heads have three dimensions too, and more of them than there are strides in the image.
-        if len(shape) == 3 and max(shape[1:]) > 1 and any(stride) and shape[1] * stride.height < 2 * height:
-            return layer
-    return explanation.layers[-1]
 
 
 def shares(explanation: Explanation) -> list[tuple[str, int, int]]:

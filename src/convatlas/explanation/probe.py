@@ -63,7 +63,8 @@ def probe(model: nn.Module, images: Tensor, labels: Tensor, *, lr: float = 0.1, 
     """What `images` (N, C, H, W) of the classes `labels` (N,) are in each layer of `model`, in training.
 
     `model` stays as it is: a copy of it is pushed through, forward and back, in training mode, with dropout drawn from
-    `seed`. Raises InputError where labels are no classes of the network, and where it does not take the images.
+    `seed`. Raises InputError where labels are no classes of the network, where it does not take the images, and where
+    it answers with anything but a tensor of logits.
     """
     twin = copy.deepcopy(model).train().requires_grad_(True)
     modules: dict[str, nn.Module] = {}
@@ -93,6 +94,11 @@ def probe(model: nn.Module, images: Tensor, labels: Tensor, *, lr: float = 0.1, 
             logits = twin(images)
         except (ValueError, RuntimeError) as error:
             raise InputError(f"the network does not take the images: {' '.join(str(error).split())}") from error
+        if not isinstance(logits, Tensor):
+            raise InputError(
+                f"in training the network answers with a {type(logits).__name__}, and a probe needs one tensor of "
+                "logits: (images, classes)"
+            )
         if logits.ndim != 2 or len(logits) != len(labels) or int(labels.max()) >= logits.shape[1]:
             raise InputError(
                 f"answers of the shape {tuple(logits.shape)} are none to {len(labels)} images of "

@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.text import Text
 
 from convatlas.explanation.blocks import Block, divided
-from convatlas.explanation.explain import COUNTING_RULE, Explanation, Layer, Span, Step
+from convatlas.explanation.explain import COUNTING_RULE, IMAGES, Explanation, Layer, Span, Step
 from convatlas.explanation.text import size
 from convatlas.wording import some
 
@@ -31,6 +31,9 @@ class Row(NamedTuple):
     formulas: tuple[str, ...]
     opened: bool
     """Whether the lines after it are its parts."""
+    block: Block
+    fed: str = ""
+    """From where, if not from the line above alone."""
 
 
 def table(explanation: Explanation, *, depth: int = 1, width: int = 80) -> Group:
@@ -56,13 +59,20 @@ def heading(explanation: Explanation) -> Iterator[Text]:
     if card is None:
         return
     yield Text(f"{card.paper.citation}, {card.table}")
-    if explanation.changes:
-        changed = ", ".join(f"{name} {value}" for name, value in explanation.changes.items())
-        yield Text(f"changed: {changed}; what is printed is of the network without that")
+    if words := changed(explanation):
+        yield Text(words)
     if printed := ", ".join(figures(card.published)):
         yield Text(f"printed: {printed}")
     for deviation in card.deviations:
         yield Text(f"differs from the paper: {deviation}")
+
+
+def changed(explanation: Explanation) -> str:
+    """In what the network differs from that of its card; "" if in nothing."""
+    if not explanation.changes:
+        return ""
+    changes = ", ".join(f"{name} {value}" for name, value in explanation.changes.items())
+    return f"changed: {changes}; what is printed is of the network without that"
 
 
 def figures(published: Mapping[str, str | float]) -> Iterator[str]:
@@ -75,7 +85,7 @@ def figures(published: Mapping[str, str | float]) -> Iterator[str]:
 
 def body(explanation: Explanation, *, depth: int, width: int) -> Iterator[Text]:
     """The heads, the blocks and the totals."""
-    rows = list(rows_of(explanation, explanation.layers, depth=depth))
+    rows = list(with_sources(list(rows_of(explanation, explanation.layers, depth=depth))))
     total = ("total", "", f"{explanation.params:,}", "", amount(explanation.macs) or "0", "", "", "")
     columns = zip(HEADS, total, *(row.cells for row in rows), strict=True)
     widths = [max(map(cell_len, column)) for column in columns]
@@ -100,12 +110,33 @@ def rows_of(
         alone = opens and len(divided(block.layers, level + 1, fold=False)) == 1  # what only wraps one part
         if not alone:
             name = indent + ".".join(block.name.split(".")[shown:])
-            yield Row(cells(explanation, block, name), block.kind, () if opens else block.formulas, opens)
+            yield Row(cells(explanation, block, name), block.kind, () if opens else block.formulas, opens, block)
         if opens:
             within = (shown, indent) if alone else (level, indent + "  ")
             yield from rows_of(
                 explanation, block.layers, depth=depth, level=level + 1, shown=within[0], indent=within[1]
             )
+
+
+def with_sources(rows: Sequence[Row]) -> Iterator[Row]:
+    """The rows, each with what feeds it where that is not the end of the row above; opened ones leave it to theirs."""
+    owner = {layer.name: row.block.name for row in rows if not row.opened for layer in row.block.layers}
+    before = IMAGES
+    for row in rows:
+        if row.opened:
+            yield row
+            continue
+        sources = tuple(dict.fromkeys(owner.get(name, name) for name in row.block.sources))
+        yield row._replace(fed=fed_by(row.block.name, sources, before))
+        before = row.block.name
+
+
+def fed_by(name: str, sources: Sequence[str], before: str) -> str:
+    """`from branch1, branch2`, by their names without the module that they share with `name`; "" if from `before`."""
+    if tuple(sources) in ((), (before,)):
+        return ""
+    module = name.rpartition(".")[0] + "."
+    return f"from {', '.join(source.removeprefix(module) for source in sources)}"
 
 
 def cells(explanation: Explanation, block: Block, name: str) -> tuple[str, ...]:
@@ -126,7 +157,8 @@ def cells(explanation: Explanation, block: Block, name: str) -> tuple[str, ...]:
 def placed(row: Row, widths: Sequence[int], gap: int, *, left: int, width: int) -> Iterator[Text]:
     """A row with what is said about it: beside it where there is room, and else below."""
     beside = width >= WIDE
-    words = list(packed([row.kind, *row.formulas], width - left - 2 if beside else width - 6))
+    said = [row.kind, *filter(None, [row.fed]), *row.formulas]
+    words = list(packed(said, width - left - 2 if beside else width - 6))
     style = "bold" if row.opened else ""
     if beside:
         yield line_of(row.cells, widths, gap, style=style, more=f"  {words.pop(0)}")
@@ -178,6 +210,14 @@ def notes(explanation: Explanation) -> Iterator[Text]:
         yield Text(
             f"not used on this way, and in the total: {count:,} parameters of {', '.join(names)}", style="yellow"
         )
+
+
+def last_maps(layers: Sequence[Layer]) -> Layer | None:
+    """The last layer whose output is several units side by side: maps, or tokens by heads; None where there is none."""
+    for layer in reversed(layers):
+        if len(layer.output_shape) == 3 and max(layer.output_shape[1:]) > 1:
+            return layer
+    return None
 
 
 def sees_all(layer: Layer, image: Sequence[int]) -> bool:

@@ -61,6 +61,9 @@ MODULES = {
         C(2, 2, 3, padding=1, padding_mode="reflect"), C(2, 2, 3, padding=1, padding_mode="replicate"),
     ),
     "adaptive": nn.Sequential(C(1, 2, 3), nn.AdaptiveAvgPool2d(7), C(2, 2, 3)),
+    "normalisation by the image's own statistics": nn.Sequential(
+        C(1, 4, 3), nn.InstanceNorm2d(4), C(4, 4, 3), nn.BatchNorm2d(4, track_running_stats=False),
+    ),
     "normalisation": nn.Sequential(C(1, 4, 3), nn.GroupNorm(2, 4), C(4, 4, 3), nn.LocalResponseNorm(3)),
 }  # fmt: skip
 

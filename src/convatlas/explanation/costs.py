@@ -184,12 +184,18 @@ def attention(operation: Operation) -> Cost:
 
 
 def normalization(operation: Operation) -> Cost:
-    """A line for each channel in evaluation: a product and a sum for each number, a γ and a β for each channel."""
+    """A line for each channel in evaluation: a product and a sum for each number, a γ and a β for each channel.
+
+    Without running statistics its line comes from the one image: torch has the same operation for instance
+    normalisation, and on one image it is the same (Ulyanov, Vedaldi and Lempitsky 2016, eq. 3).
+    """
     channels = operation.inputs[0].shape[1]
     formulas = (
         (f"{2 * channels:,} = 2 · {channels}",) if operation.weights and operation.arguments.get("weight") else ()
     )
-    return Cost("batch normalisation", elementwise=2 * numbers(operation), formulas=formulas)
+    alone = operation.arguments.get("training") and operation.inputs[0].shape[0] == 1
+    kind = "instance normalisation" if alone else "batch normalisation"
+    return Cost(kind, elementwise=2 * numbers(operation), formulas=formulas)
 
 
 def concatenation(operation: Operation) -> Cost:
@@ -218,7 +224,9 @@ RULES: dict[str, Callable[[Operation], Cost]] = {
          "_scaled_dot_product_efficient_attention"),
         attention,
     ),
-    **dict.fromkeys(("native_batch_norm", "_native_batch_norm_legit_no_training"), normalization),
+    **dict.fromkeys(
+        ("native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training"), normalization
+    ),
     "cat": concatenation,
     **dict.fromkeys(("constant_pad_nd", "reflection_pad2d", "replication_pad2d"), padding),
 }  # fmt: skip

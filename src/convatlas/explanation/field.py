@@ -161,7 +161,6 @@ def joined(fields: Sequence[Field]) -> Field:
 Rule = Callable[[Operation, list[Field]], Field]
 AS_IT_IS = frozenset(
     [
-        "native_batch_norm",
         "_native_batch_norm_legit_no_training",
         "clone",
         "contiguous",
@@ -260,6 +259,12 @@ def reduced(operation: Operation, fields: list[Field]) -> Field:
     if len(operation.output.shape) == ndim:
         return field
     return replace(field, axes=tuple(axes for d, axes in enumerate(field.axes) if d not in dims))
+
+
+def normalized(operation: Operation, fields: list[Field]) -> Field:
+    """A line for each channel; without running statistics it comes from all that the channel holds."""
+    field = fields[0]
+    return field.collapsed(d for d in range(len(field.axes)) if d != 1) if operation.arguments["training"] else field
 
 
 def mixed(operation: Operation, fields: list[Field]) -> Field:
@@ -389,6 +394,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("constant_pad_nd", "reflection_pad2d", "replication_pad2d"), padded),
     **dict.fromkeys(("mean", "sum", "amax", "amin", "logsumexp", "var", "max", "prod", "argmax"), reduced),
     **dict.fromkeys(("_softmax", "_safe_softmax", "_log_softmax", "native_layer_norm", "native_group_norm"), mixed),
+    **dict.fromkeys(("native_batch_norm", "_native_batch_norm_legit"), normalized),
     **dict.fromkeys(("addmm", "mm", "bmm", "baddbmm", "addbmm", "linear", "dot", "mv"), product),
     **dict.fromkeys(
         ("_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_attention_math",

@@ -274,6 +274,12 @@ def mixed(operation: Operation, given: dict[str, Any]) -> Tensor:
     return x.sum(dims, keepdim=True).expand(x.shape)
 
 
+def normalized(_: Operation, given: dict[str, Any]) -> Tensor:
+    """As it is, or without running statistics the sum over all that a channel holds."""
+    x: Tensor = given["input"]
+    return x.sum([d for d in range(x.ndim) if d != 1], keepdim=True).expand(x.shape) if given["training"] else x
+
+
 def product(operation: Operation, given: dict[str, Any]) -> Tensor:
     """Rows by columns, with ones for weights."""
     left: Tensor = given["mat1" if "mat1" in given else "self"]
@@ -310,6 +316,7 @@ LINES: dict[str, Line] = {
     **dict.fromkeys(("_adaptive_avg_pool2d", "adaptive_max_pool2d"), averaged),
     **dict.fromkeys(("mean", "sum", "amax", "amin", "logsumexp", "var", "max", "prod"), reduced),
     **dict.fromkeys(("_softmax", "_safe_softmax", "_log_softmax", "native_layer_norm", "native_group_norm"), mixed),
+    **dict.fromkeys(("native_batch_norm", "_native_batch_norm_legit"), normalized),
     **dict.fromkeys(("addmm", "mm", "bmm"), product),
     **dict.fromkeys(
         ("_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_fused_attention_overrideable",

@@ -222,10 +222,13 @@ def pooling(operation: Operation, fields: list[Field]) -> Field:
 
 
 def adaptive(operation: Operation, fields: list[Field]) -> Field:
-    """Windows that divide the map, if they are of one size."""
+    """Windows that divide the map, if they are of one size; a single one is the whole."""
     before, after, field = operation.inputs[0].shape, operation.output.shape, fields[0]
     for dim in (-2, -1):
         size, overlap = divmod(before[dim], after[dim])
+        if after[dim] == 1:
+            field = field.collapsed([dim])
+            continue
         if overlap:
             return field.whole(len(after), known=False)
         field = field.along(

@@ -1,9 +1,33 @@
 """What units see and what operations cost, one operation at a time."""
 
-import pytest
-from torch import nn
+from typing import Any
 
-from convatlas.explanation.explain import Span, explain
+import pytest
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from convatlas.explanation.explain import Layer, Span, explain
+from convatlas.explanation.verify import verify
+
+
+class Applied(nn.Module):
+    """A forward pass that is a function of the module, with its parts and weights, and the images."""
+
+    def __init__(self, function: Any, **parts: nn.Module | Tensor) -> None:
+        super().__init__()
+        self.function = function
+        for name, part in parts.items():
+            setattr(self, name, nn.Parameter(part) if isinstance(part, Tensor) else part)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.function(self, x)
+
+
+def last(module: nn.Module, size: tuple[int, int, int], *, real: bool = False) -> Layer:
+    """The last layer, whose fields gradients confirm where they are computed."""
+    found = verify(module, size, real=real)
+    assert not [str(check) for check in found.checks if not check.holds]
+    return explain(module, size, real=real).layers[-1]
 
 
 @pytest.mark.parametrize(
@@ -22,3 +46,48 @@ def test_a_normalisation_sees_the_whole_map_where_its_statistics_come_from_it(
     assert layer.receptive_field == Span(span, span)
     assert layer.stride == (Span(0, 0) if span == 8 else Span(1, 1))
     assert (layer.kind, layer.elementwise, layer.notes) == (kind, 2 * 4 * 6 * 6, ())
+
+
+@pytest.mark.parametrize(
+    ("pool", "stride", "units"),
+    [(nn.AdaptiveMaxPool2d(1), (0, 0), (1, 1)), (nn.AdaptiveAvgPool2d((1, 3)), (0, 2), (1, 3))],
+)
+def test_an_adaptive_pooling_to_one_unit_sees_all_and_has_no_step(
+    pool: nn.Module, stride: tuple[int, int], units: tuple[int, int]
+) -> None:
+    layer = last(nn.Sequential(nn.Conv2d(1, 2, 3), pool), (1, 8, 8))
+    assert layer.output_shape == (2, *units)
+    assert layer.stride == Span(*stride)
+    assert layer.receptive_field == Span(8, 8 if units[1] == 1 else 4)
+
+
+def test_a_gate_of_one_unit_lets_units_see_all() -> None:
+    """CBAM's channel attention (Woo et al. 2018, Sec. 3.1) has a maximum over the whole map."""
+    layer = last(Applied(lambda _, x: x * F.adaptive_max_pool2d(x, 1)), (2, 8, 8))
+    assert (layer.receptive_field, layer.stride, layer.notes) == (Span(8, 8), Span(0, 0), ())
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda _, x: x + x.transpose(2, 3),
+        lambda _, x: x.mean(3, keepdim=True) + x.mean(3, keepdim=True).transpose(2, 3),
+    ],
+)
+def test_what_lies_along_two_directions_at_once_is_not_followed(function: Any) -> None:
+    layer = last(Applied(function), (1, 8, 8))
+    assert layer.receptive_field == Span(8, 8)
+    assert layer.notes == ("what its units see is not followed: taken as all that is seen before it",)
+
+
+def test_paths_of_other_steps_do_not_look_at_the_same_places() -> None:
+    module = Applied(lambda m, x: m.a(x) + x[:, :, :4, :4], a=nn.Conv2d(1, 1, 2, stride=2))
+    layer = explain(module, (1, 8, 8)).layers[-1]
+    assert layer.receptive_field == Span(8, 8)
+    assert layer.notes == ("the paths that meet here look at places that are shifted against each other",)
+
+
+def test_one_unit_that_is_laid_over_all_is_not_shifted() -> None:
+    module = Applied(lambda m, x: x + m.a(x), a=nn.Conv2d(1, 1, 8, stride=8))
+    layer = last(module, (1, 8, 8))
+    assert (layer.receptive_field, layer.notes) == (Span(8, 8), ())

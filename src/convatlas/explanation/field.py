@@ -59,6 +59,10 @@ class Reach:
             self, other = self.over(units), other.over(units)
         return Reach(min(self.first, other.first), max(self.last, other.last), self.stride)
 
+    def beside(self, other: "Reach") -> bool:
+        """Whether units of one place look at one place, all the way; or the units of one alone all see the same."""
+        return self.centre == other.centre if self.stride == other.stride else not (self.stride and other.stride)
+
     @property
     def centre(self) -> Fraction:
         """Of what unit 0 sees."""
@@ -78,7 +82,7 @@ class Field:
     known: bool = True
     """False behind an operation that could not be analysed; then it is all that any of its inputs' units see."""
     aligned: bool = True
-    """False where paths were joined whose fields have other centres."""
+    """False where paths were joined whose fields have other centres, or go on in other steps."""
     exact: bool = True
     """False behind a transposed layer with a stride: units see by turns a unit more or less, and this is the most."""
 
@@ -111,15 +115,20 @@ class Field:
 
     def join(self, other: "Field") -> "Field":
         """Of units that see what two of one place see: sums, products and concatenations."""
-        down, across = (one.join(two, max(n, m)) for one, two, n, m in zip(
-            self.reach, other.reach, self.units, other.units, strict=True
-        ))  # fmt: skip
-        aligned = all(
-            one.centre == two.centre or one.stride != two.stride
-            for one, two in zip(self.reach, other.reach, strict=True)
-        )
         ndim = max(len(self.axes), len(other.axes))
-        pairs = zip(*(((),) * (ndim - len(each.axes)) + each.axes for each in (self, other)), strict=True)
+        both = [((),) * (ndim - len(each.axes)) + each.axes for each in (self, other)]
+        pairs = list(zip(*both, strict=True))
+        places = [[[dim for dim, of in enumerate(axes) if axis in of] for axes in both] for axis in (0, 1)]
+        if any(one and two and one != two for one, two in (*pairs, *places)):  # a map and itself turned, say
+            return self.whole(ndim, known=False).join(other.whole(ndim, known=False))
+        down, across = (
+            one.join(two, n) if n == m else one.over(n).join(two.over(m), 1)  # a single unit is laid over all
+            for one, two, n, m in zip(self.reach, other.reach, self.units, other.units, strict=True)
+        )
+        aligned = all(
+            one.beside(two) or n != m
+            for one, two, n, m in zip(self.reach, other.reach, self.units, other.units, strict=True)
+        )
         return Field(
             axes=tuple(one or two for one, two in pairs),
             reach=(down, across),

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -91,3 +92,51 @@ def test_one_unit_that_is_laid_over_all_is_not_shifted() -> None:
     module = Applied(lambda m, x: x + m.a(x), a=nn.Conv2d(1, 1, 8, stride=8))
     layer = last(module, (1, 8, 8))
     assert (layer.receptive_field, layer.notes) == (Span(8, 8), ())
+
+
+@pytest.mark.parametrize(
+    "enlarge",
+    [
+        nn.UpsamplingNearest2d(scale_factor=2),
+        nn.Upsample(scale_factor=3),
+        nn.Upsample(size=(13, 9)),
+        nn.Upsample(scale_factor=2, mode="bilinear"),
+        nn.Upsample(size=(16, 23), mode="bilinear"),
+        nn.Upsample(size=(16, 23), mode="bilinear", align_corners=True),
+        nn.PixelShuffle(2),
+    ],
+)
+def test_what_enlarges_maps_is_followed(enlarge: nn.Module) -> None:
+    module = nn.Sequential(nn.Conv2d(1, 4, 3, stride=2), enlarge, nn.LazyConv2d(2, 3))
+    module(torch.zeros(1, 1, 23, 37))
+    layer, before = last(module, (1, 23, 37)), explain(module, (1, 23, 37))["1"]
+    (note,) = before.notes
+    assert note.startswith("its units see by turns a unit more or less")
+    assert not layer.notes
+    assert layer.receptive_field.height < 15
+
+
+def test_bilinear_upsampling_by_two_stands_between_two_units() -> None:
+    found = explain(nn.Sequential(nn.Conv2d(1, 1, 1), nn.Upsample(scale_factor=2, mode="bilinear")), (1, 8, 8))
+    assert found["1"].receptive_field == Span(2, 2)
+    assert found["1"].elementwise == 4 * 16 * 16
+
+
+def test_shuffled_channels_and_stacked_maps_see_what_they_saw() -> None:
+    module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ChannelShuffle(2), nn.Conv2d(4, 2, 3))
+    layer = last(module, (1, 8, 8))
+    assert (layer.receptive_field, layer.notes) == (Span(5, 5), ())
+    module = Applied(
+        lambda m, x: torch.stack([m.a(x), m.b(x)], 1).sum(1), a=nn.Conv2d(1, 1, 3, padding=1), b=nn.Conv2d(1, 1, 1)
+    )
+    layer = last(module, (1, 8, 8))
+    assert (layer.receptive_field, layer.stride, layer.notes) == (Span(3, 3), Span(1, 1), ())
+
+
+def test_maps_rolled_or_mirrored_along_the_image_are_not_followed() -> None:
+    conv = nn.Conv2d(1, 2, 3)
+    for function, width in (
+        (lambda m, x: torch.relu(m.a(x).roll((1, 1), (2, 3))), 8),
+        (lambda m, x: torch.relu(m.a(x).flip(1)), 3),
+    ):
+        assert explain(Applied(function, a=conv), (1, 8, 8)).layers[-1].receptive_field == Span(width, width)

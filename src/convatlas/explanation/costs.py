@@ -75,6 +75,8 @@ SILENT = frozenset(
         "unsafe_split",
         "stack",
         "chunk",
+        "roll",
+        "flip",
         "empty_like",
         "zeros_like",
         "ones_like",
@@ -150,6 +152,17 @@ def adaptive(operation: Operation) -> Cost:
     return Cost(kind, elementwise=prod(operation.inputs[0].shape), formulas=formulas)
 
 
+def enlarged(kind: str, seen: int) -> Callable[[Operation], Cost]:
+    """The rule of an upsampling, each of whose units is a weighted sum of `seen` units, or of none, a copy."""
+
+    def rule(operation: Operation) -> Cost:
+        before, after = operation.inputs[0].shape[-2:], operation.output.shape[-2:]
+        formulas = tuple(dict.fromkeys(f"{m} of {n}" for n, m in zip(before, after, strict=True)))
+        return Cost(kind, elementwise=seen * numbers(operation), formulas=formulas)
+
+    return rule
+
+
 def mean(operation: Operation) -> Cost:
     """Of whole maps it is global average pooling (Lin, Chen, Yan 2013, Sec. 3.2)."""
     x = operation.inputs[0].shape
@@ -217,6 +230,10 @@ RULES: dict[str, Callable[[Operation], Cost]] = {
     **dict.fromkeys(("max_pool2d_with_indices", "max_pool3d_with_indices"), pooling("max pooling")),
     **dict.fromkeys(("avg_pool2d", "avg_pool3d"), pooling("average pooling")),
     **dict.fromkeys(("_adaptive_avg_pool2d", "adaptive_max_pool2d"), adaptive),
+    "upsample_nearest2d": enlarged("nearest upsampling", 0),
+    "upsample_bilinear2d": enlarged("bilinear upsampling", 4),
+    "pixel_shuffle": enlarged("pixel shuffle", 0),
+    **dict.fromkeys(("channel_shuffle", "native_channel_shuffle"), lambda _: Cost("channel shuffle")),
     "mean": mean,
     **dict.fromkeys(("addmm", "mm", "bmm"), product),
     **dict.fromkeys(

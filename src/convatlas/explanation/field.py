@@ -8,7 +8,7 @@ receptive fields of convolutional neural networks". Along one direction, unit i 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from math import prod
+from math import lcm, prod
 from typing import Any
 
 from convatlas.explanation.trace import Operation
@@ -43,6 +43,12 @@ class Reach:
         step = self.stride / stride
         first = self.first + (padding - dilation * (kernel_size - 1)) * step
         return Reach(first, self.last + padding * step, step)
+
+    def resized(self, ratio: Fraction, shift: Fraction, *, between: bool) -> "Reach":
+        """Where unit o stands at o · ratio + shift and sees the unit before that, and if `between` the one behind."""
+        part = 1 - Fraction(1, lcm(ratio.denominator, shift.denominator))  # as far as the next unit can be, at most
+        first, last = shift - part, shift + (part if between else 0)
+        return Reach(self.first + first * self.stride, self.last + last * self.stride, ratio * self.stride)
 
     def over(self, units: int) -> "Reach":
         """Of one unit that sees what all `units` of these see."""
@@ -84,7 +90,8 @@ class Field:
     aligned: bool = True
     """False where paths were joined whose fields have other centres, or go on in other steps."""
     exact: bool = True
-    """False behind a transposed layer with a stride: units see by turns a unit more or less, and this is the most."""
+    """False behind a transposed layer with a stride, and what resizes maps: units see by turns a unit more or less, and
+    this is the most."""
 
     def collapsed(self, dims: Iterable[int], *, known: bool = True) -> "Field":
         """Each unit sees what all units along these dimensions see."""
@@ -248,6 +255,37 @@ def adaptive(operation: Operation, fields: list[Field]) -> Field:
     return field
 
 
+def enlarged(operation: Operation, fields: list[Field]) -> Field:
+    """Upsampling by repetition or between two units, and maps laid into each other: to larger maps or smaller."""
+    given, before, after, field = operation.arguments, operation.inputs[0].shape, operation.output.shape, fields[0]
+    between = operation.name == "upsample_bilinear2d"
+    if between and given["align_corners"]:
+        ratios = [Fraction(before[dim] - 1, max(after[dim] - 1, 1)) for dim in (-2, -1)]
+    else:
+        scales = (given.get("scales_h"), given.get("scales_w"))
+        ratios = [
+            1 / Fraction(scale).limit_denominator(1_000_000) if scale else Fraction(before[dim], after[dim])
+            for dim, scale in zip((-2, -1), scales, strict=True)
+        ]
+    for dim, ratio in zip((-2, -1), ratios, strict=True):
+        shift = (ratio - 1) / 2 if between and not given["align_corners"] else Fraction(0)  # centres above centres
+        field = field.along(
+            dim % len(after),
+            lambda reach, ratio=ratio, shift=shift: reach.resized(ratio, shift, between=between),  # type: ignore[misc]
+            after[dim],
+        )
+    if operation.name == "pixel_shuffle":
+        field = field.collapsed([-3])
+    return replace(field, exact=field.exact and set(ratios) == {1})
+
+
+def shuffled(operation: Operation, fields: list[Field]) -> Field:
+    """Units in another order, which is none of the image's."""
+    given, ndim = operation.arguments, len(fields[0].axes)
+    moved = [dim for dim in (given.get("dims", [1]) or range(ndim)) if fields[0].axes[dim]]
+    return fields[0].collapsed(moved, known=not moved)
+
+
 def padded(operation: Operation, fields: list[Field]) -> Field:
     """Units that see nothing but the frame stand before the first; `pad` begins with the last dimension."""
     pad, shape, field = (
@@ -369,9 +407,10 @@ def sliced(operation: Operation, fields: list[Field]) -> Field:
 
 
 def selected(operation: Operation, fields: list[Field]) -> Field:
-    """One unit of a dimension, or the whole of what the dimension's see."""
+    """One unit of a dimension; of a direction, the whole."""
     dim = operation.arguments.get("dim", 0) % len(fields[0].axes)
-    field = fields[0].collapsed([dim])
+    same = operation.inputs[0].shape[dim] == 1 or all(not fields[0].reach[axis].stride for axis in fields[0].axes[dim])
+    field = fields[0].collapsed([dim], known=same)
     return replace(field, axes=field.axes[:dim] + field.axes[dim + 1 :])
 
 
@@ -383,8 +422,13 @@ def parted(operation: Operation, fields: list[Field]) -> Field:
 
 def unsqueezed(operation: Operation, fields: list[Field]) -> Field:
     """A new dimension of one."""
-    dim = operation.arguments["dim"] % len(operation.output.shape)
+    dim = operation.arguments.get("dim", 0) % len(operation.output.shape)
     return replace(fields[0], axes=(*fields[0].axes[:dim], (), *fields[0].axes[dim:]))
+
+
+def stacked(operation: Operation, fields: list[Field]) -> Field:
+    """Tensors of one shape behind each other in a new dimension."""
+    return unsqueezed(operation, [joined(fields)])
 
 
 def expanded(operation: Operation, fields: list[Field]) -> Field:
@@ -403,6 +447,8 @@ RULES: dict[str, Rule] = {
     "convolution": convolution,
     **dict.fromkeys(("max_pool2d_with_indices", "max_pool3d_with_indices", "avg_pool2d", "avg_pool3d"), pooling),
     **dict.fromkeys(("_adaptive_avg_pool2d", "adaptive_max_pool2d"), adaptive),
+    **dict.fromkeys(("upsample_nearest2d", "upsample_bilinear2d", "pixel_shuffle"), enlarged),
+    **dict.fromkeys(("channel_shuffle", "native_channel_shuffle", "roll", "flip"), shuffled),
     **dict.fromkeys(("constant_pad_nd", "reflection_pad2d", "replication_pad2d"), padded),
     **dict.fromkeys(("mean", "sum", "amax", "amin", "logsumexp", "var", "max", "prod", "argmax"), reduced),
     **dict.fromkeys(("_softmax", "_safe_softmax", "_log_softmax", "native_layer_norm", "native_group_norm"), mixed),
@@ -416,6 +462,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("transpose", "permute", "t"), turned),
     **dict.fromkeys(("view", "_unsafe_view", "reshape", "squeeze", "flatten", "unflatten"), reshaped),
     "unsqueeze": unsqueezed,
+    "stack": stacked,
     "expand": expanded,
     "slice": sliced,
     "select": selected,

@@ -325,7 +325,9 @@ LINES: dict[str, Line] = {
     ),
     **dict.fromkeys(
         ("constant_pad_nd", "reflection_pad2d", "replication_pad2d", "cat", "slice", "select", "split", "expand",
-         "split_with_sizes", "unbind", "unsqueeze", "squeeze", "transpose", "permute", "t"),
+         "split_with_sizes", "unbind", "unsqueeze", "squeeze", "transpose", "permute", "t", "stack", "roll",
+         "flip", "upsample_nearest2d", "upsample_bilinear2d", "pixel_shuffle", "channel_shuffle",
+         "native_channel_shuffle"),
         itself,
     ),
     # Tensors of zeros and expanded ones are laid out in another way than the module's were: torch may have to copy.

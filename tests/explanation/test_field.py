@@ -140,3 +140,27 @@ def test_maps_rolled_or_mirrored_along_the_image_are_not_followed() -> None:
         (lambda m, x: torch.relu(m.a(x).flip(1)), 3),
     ):
         assert explain(Applied(function, a=conv), (1, 8, 8)).layers[-1].receptive_field == Span(width, width)
+
+
+@pytest.mark.parametrize(
+    ("module", "kind", "elementwise"),
+    [
+        (nn.GroupNorm(1, 2), "group normalisation", 2 * 2 * 8 * 8),
+        (nn.LayerNorm(8), "layer normalisation", 2 * 2 * 8 * 8),
+        (Applied(lambda _, x: x.sum((2, 3))), "sum", 2 * 8 * 8),
+        (Applied(lambda _, x: x.amax((2, 3))), "maximum", 2 * 8 * 8),
+        (nn.ReLU6(), "ReLU6", 2 * 8 * 8),
+        (nn.Hardtanh(), "hardtanh", 2 * 8 * 8),
+    ],
+)
+def test_what_is_no_product_is_counted_by_the_rule(module: nn.Module, kind: str, elementwise: int) -> None:
+    (layer,) = explain(nn.Sequential(module), (2, 8, 8)).layers
+    assert (layer.kind, layer.elementwise, layer.notes) == (kind, elementwise, ())
+
+
+def test_attention_with_learned_queries_is_counted() -> None:
+    def forward(m: Any, x: Tensor) -> Tensor:
+        return F.scaled_dot_product_attention(m.queries, x[:, :1], x[:, 1:])
+
+    layer = explain(Applied(forward, queries=torch.ones(1, 1, 5, 6)), (2, 7, 6), real=True).layers[-1]
+    assert (layer.kind, layer.macs) == ("attention", 5 * 7 * 6 + 5 * 7 * 6)

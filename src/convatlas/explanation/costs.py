@@ -43,11 +43,10 @@ def cost_of(operation: Operation) -> Cost:
 
 
 KINDS = {
-    "relu": "ReLU", "sigmoid": "sigmoid", "tanh": "tanh", "gelu": "GELU", "silu": "SiLU", "hardtanh": "ReLU6",
+    "relu": "ReLU", "sigmoid": "sigmoid", "tanh": "tanh", "gelu": "GELU", "silu": "SiLU",
     "add": "addition", "sub": "subtraction", "mul": "multiplication", "div": "division", "pow": "power", "neg": "sign",
     "native_dropout": "dropout", "_prelu_kernel": "PReLU",
-    "native_layer_norm": "layer normalisation", "native_group_norm": "group normalisation",
-    "_softmax": "softmax", "_safe_softmax": "softmax", "_log_softmax": "softmax", "sum": "sum", "amax": "maximum",
+    "_softmax": "softmax", "_safe_softmax": "softmax", "_log_softmax": "softmax",
 }  # fmt: skip
 SILENT = frozenset(
     [
@@ -164,13 +163,29 @@ def enlarged(kind: str, seen: int) -> Callable[[Operation], Cost]:
 
 
 def mean(operation: Operation) -> Cost:
-    """Of whole maps it is global average pooling (Lin, Chen, Yan 2013, Sec. 3.2)."""
+    """Of each number that goes in; of whole maps it is global average pooling (Lin, Chen, Yan 2013, Sec. 3.2)."""
     x = operation.inputs[0].shape
     dims = {d % len(x) for d in several(operation.arguments.get("dim") or list(range(len(x))), 1)}
     if len(x) == 4 and dims == {2, 3}:
         formula = f"1 = the mean of {x[2]}·{x[3]}"
         return Cost("global average pooling", elementwise=prod(x), formulas=(formula,))
     return Cost("mean", elementwise=prod(x))
+
+
+def reduction(kind: str) -> Callable[[Operation], Cost]:
+    """The rule of what makes one number of many: each that goes in counts."""
+    return lambda operation: Cost(kind, elementwise=prod(operation.inputs[0].shape))
+
+
+def line(kind: str) -> Callable[[Operation], Cost]:
+    """The rule of a normalisation: a product and a sum for each number."""
+    return lambda operation: Cost(kind, elementwise=2 * numbers(operation))
+
+
+def clipped(operation: Operation) -> Cost:
+    """Between two bounds, which of ReLU6 are 0 and 6."""
+    bounds = (operation.arguments.get("min_val", -1), operation.arguments.get("max_val", 1))
+    return Cost("ReLU6" if bounds == (0, 6) else "hardtanh", elementwise=numbers(operation))
 
 
 def product(operation: Operation) -> Cost:
@@ -190,7 +205,7 @@ def product(operation: Operation) -> Cost:
 
 def attention(operation: Operation) -> Cost:
     """Each token's product with each, and the sum that it weighs."""
-    query, key, value = operation.inputs[:3]
+    query, key, value = (operation.arguments[name] for name in ("query", "key", "value"))
     scores = product_macs(query.shape[-2], query.shape[-1], key.shape[-2], times=prod(query.shape[:-2]))
     answers = product_macs(query.shape[-2], value.shape[-2], value.shape[-1], times=prod(query.shape[:-2]))
     return Cost("attention", macs=scores.value + answers.value, formulas=(scores.formula, answers.formula))
@@ -235,6 +250,12 @@ RULES: dict[str, Callable[[Operation], Cost]] = {
     "pixel_shuffle": enlarged("pixel shuffle", 0),
     **dict.fromkeys(("channel_shuffle", "native_channel_shuffle"), lambda _: Cost("channel shuffle")),
     "mean": mean,
+    "sum": reduction("sum"),
+    "amax": reduction("maximum"),
+    "amin": reduction("minimum"),
+    "native_layer_norm": line("layer normalisation"),
+    "native_group_norm": line("group normalisation"),
+    "hardtanh": clipped,
     **dict.fromkeys(("addmm", "mm", "bmm"), product),
     **dict.fromkeys(
         ("_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_fused_attention_overrideable",

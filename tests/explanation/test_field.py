@@ -164,3 +164,23 @@ def test_attention_with_learned_queries_is_counted() -> None:
 
     layer = explain(Applied(forward, queries=torch.ones(1, 1, 5, 6)), (2, 7, 6), real=True).layers[-1]
     assert (layer.kind, layer.macs) == ("attention", 5 * 7 * 6 + 5 * 7 * 6)
+
+
+@pytest.mark.parametrize(
+    ("function", "shapes", "params", "macs", "formula", "span"),
+    [
+        (lambda m, x: m.w @ x[0, 0], [(5, 8)], 40, 5 * 8 * 6, "40 = 5 · 8", (8, 1)),
+        (lambda m, x: x[0, 0] @ m.w, [(6, 5)], 30, 8 * 6 * 5, "30 = 5 · 6", (1, 6)),
+        (lambda m, x: torch.bmm(x[0], m.w), [(2, 6, 5)], 60, 2 * 8 * 6 * 5, "60 = 2 · 6 · 5", (1, 6)),
+        (lambda m, x: torch.baddbmm(m.b, x[0], m.w), [(2, 6, 5), (2, 1, 5)], 70, 2 * 8 * 6 * 5,
+         "70 = 2 · 6 · 5 + 2 · 1 · 5", (1, 6)),
+        (lambda m, x: torch.mv(x[0, 0], m.w), [(6,)], 6, 8 * 6, "6 = 6", (1, 6)),
+    ],
+)  # fmt: skip
+def test_a_weight_on_the_left_or_for_each_of_a_batch_is_counted_by_its_own_shape(
+    function: Any, shapes: list[tuple[int, ...]], params: int, macs: int, formula: str, span: tuple[int, int]
+) -> None:
+    weights = {name: torch.ones(shape) for name, shape in zip("wb", shapes, strict=False)}
+    layer = explain(Applied(function, **weights), (2, 8, 6)).layers[-1]
+    assert (layer.kind, layer.params, layer.macs, layer.formulas[0]) == ("dense", params, macs, formula)
+    assert layer.receptive_field == Span(*span)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import prod
 
 from convatlas.explanation.arithmetic import Sum, conv_macs, conv_params, output_size, product_macs, transposed_size
-from convatlas.explanation.field import several
+from convatlas.explanation.field import operands, several
 from convatlas.explanation.trace import Operation, Weight
 
 
@@ -190,16 +190,18 @@ def clipped(operation: Operation) -> Cost:
 
 def product(operation: Operation) -> Cost:
     """A dense layer, or a product of two matrices that both come from the image."""
-    given = operation.arguments
-    left, right = (given[name] for name in (("mat1", "mat2") if "mat1" in given else ("self", "mat2")))
-    rows, inner, columns = left.shape[-2], left.shape[-1], right.shape[-1]
+    left, right = operands(operation)
+    rows, inner, columns = left.shape[-2], left.shape[-1], right.shape[-1] if len(right.shape) > 1 else 1
     macs = product_macs(rows, inner, columns, times=prod(left.shape[:-2]))
     weight = next((w for w in (left, right) if isinstance(w, Weight) and w.parameters), None)
     if weight is None:
         return Cost("product", macs=macs.value, formulas=(macs.formula,))
-    bias = isinstance(given.get("self"), Weight) and "mat1" in given
-    weights = columns * (inner + bias)
-    each = f"{columns} · ({inner} + 1)" if bias else f"{columns} · {inner}"
+    added = operation.arguments["self"]
+    bias = added.shape if isinstance(added, Weight) and added not in (left, right) else None
+    weights = prod(weight.shape) + (prod(bias) if bias else 0)
+    each = " · ".join(map(str, weight.shape)) + (f" + {' · '.join(map(str, bias))}" if bias else "")
+    if weight is right and len(weight.shape) == 2 and bias in (None, (columns,)):
+        each = f"{columns} · ({inner} + 1)" if bias else f"{columns} · {inner}"
     return Cost("dense", macs=macs.value, params=weights, formulas=(f"{weights:,} = {each}", macs.formula))
 
 
@@ -256,7 +258,7 @@ RULES: dict[str, Callable[[Operation], Cost]] = {
     "native_layer_norm": line("layer normalisation"),
     "native_group_norm": line("group normalisation"),
     "hardtanh": clipped,
-    **dict.fromkeys(("addmm", "mm", "bmm"), product),
+    **dict.fromkeys(("addmm", "mm", "bmm", "baddbmm", "mv"), product),
     **dict.fromkeys(
         ("_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_fused_attention_overrideable",
          "_scaled_dot_product_efficient_attention"),

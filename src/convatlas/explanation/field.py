@@ -11,7 +11,7 @@ from fractions import Fraction
 from math import lcm, prod
 from typing import Any
 
-from convatlas.explanation.trace import Operation
+from convatlas.explanation.trace import Operation, Value
 
 Axes = tuple[int, ...]
 """Which directions of the image a dimension of a tensor runs along: (), (0,) down, (1,) across, (0, 1) both, as
@@ -325,16 +325,24 @@ def mixed(operation: Operation, fields: list[Field]) -> Field:
     return field.collapsed([given["dim"]] if "dim" in given else range(1, len(field.axes)))
 
 
+def operands(operation: Operation) -> tuple[Any, Any]:
+    """What a product of matrices multiplies, without what it is added to."""
+    given = operation.arguments
+    pairs = (("mat1", "mat2"), ("batch1", "batch2"), ("self", "mat2"), ("self", "vec"), ("input", "weight"))
+    left, right = next((pair for pair in pairs if given.keys() >= set(pair)), ("self", "tensor"))
+    return given[left], given[right]
+
+
 def product(operation: Operation, fields: list[Field]) -> Field:
-    """A dense layer sums over the last dimension; a product of two maps, as in attention, lets each see all."""
-    ndim = len(operation.output.shape)
+    """A product with a weight sums over one dimension; of two maps, as in attention, lets each see all."""
+    ndim, (left, right) = len(operation.output.shape), operands(operation)
     if len(fields) > 1:
         return joined([field.whole(ndim) for field in fields])
-    rows = next(iter(operation.inputs))
-    left = operation.arguments.get("mat1", operation.arguments.get("self", operation.arguments.get("input")))
-    if (rows is not left and rows != left) or len(fields[0].axes) != ndim:
+    if operation.name == "mv" and isinstance(left, Value):
+        return replace(fields[0].collapsed([-1]), axes=fields[0].axes[:-1])
+    if len(fields[0].axes) != ndim or (not isinstance(left, Value) and not isinstance(right, Value)):
         return fields[0].whole(ndim)
-    return fields[0].collapsed([-1])
+    return fields[0].collapsed([-1 if isinstance(left, Value) else -2])
 
 
 def attention(operation: Operation, fields: list[Field]) -> Field:

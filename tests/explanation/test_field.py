@@ -184,3 +184,9 @@ def test_a_weight_on_the_left_or_for_each_of_a_batch_is_counted_by_its_own_shape
     layer = explain(Applied(function, **weights), (2, 8, 6)).layers[-1]
     assert (layer.kind, layer.params, layer.macs, layer.formulas[0]) == ("dense", params, macs, formula)
     assert layer.receptive_field == Span(*span)
+
+
+def test_a_product_that_is_added_to_is_held_against_gradients_too() -> None:
+    module = Applied(lambda m, x: torch.baddbmm(m.b, x[0], m.w), w=torch.ones(2, 6, 5), b=torch.ones(2, 1, 5))
+    found = verify(module, (2, 8, 6))
+    assert (len(found.checks), found.holds, found.left_out) == (1, True, {})

@@ -282,8 +282,9 @@ def normalized(_: Operation, given: dict[str, Any]) -> Tensor:
 
 def product(operation: Operation, given: dict[str, Any]) -> Tensor:
     """Rows by columns, with ones for weights."""
-    left: Tensor = given["mat1" if "mat1" in given else "self"]
-    right: Tensor = given["mat2"]
+    batched = "batch1" in given
+    left: Tensor = given["batch1" if batched else "mat1" if "mat1" in given else "self"]
+    right: Tensor = given["batch2" if batched else "mat2"]
     return left.sum(-1, keepdim=True) + right.sum(-2, keepdim=True) + torch.zeros(operation.output.shape)
 
 
@@ -317,7 +318,7 @@ LINES: dict[str, Line] = {
     **dict.fromkeys(("mean", "sum", "amax", "amin", "logsumexp", "var", "max", "prod"), reduced),
     **dict.fromkeys(("_softmax", "_safe_softmax", "_log_softmax", "native_layer_norm", "native_group_norm"), mixed),
     **dict.fromkeys(("native_batch_norm", "_native_batch_norm_legit"), normalized),
-    **dict.fromkeys(("addmm", "mm", "bmm"), product),
+    **dict.fromkeys(("addmm", "mm", "bmm", "baddbmm"), product),
     **dict.fromkeys(
         ("_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_fused_attention_overrideable",
          "_scaled_dot_product_efficient_attention"),

@@ -61,6 +61,9 @@ MODULES = {
         C(2, 2, 3, padding=1, padding_mode="reflect"), C(2, 2, 3, padding=1, padding_mode="replicate"),
     ),
     "adaptive": nn.Sequential(C(1, 2, 3), nn.AdaptiveAvgPool2d(7), C(2, 2, 3)),
+    "normalisation by the image's own statistics": nn.Sequential(
+        C(1, 4, 3), nn.InstanceNorm2d(4), C(4, 4, 3), nn.BatchNorm2d(4, track_running_stats=False),
+    ),
     "normalisation": nn.Sequential(C(1, 4, 3), nn.GroupNorm(2, 4), C(4, 4, 3), nn.LocalResponseNorm(3)),
 }  # fmt: skip
 
@@ -111,7 +114,7 @@ def test_a_wrong_field_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_was_not_computed_is_left_out_with_what_is_behind_it() -> None:
-    module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.PixelShuffle(2), nn.Conv2d(1, 1, 3))
+    module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.AdaptiveAvgPool2d(5), nn.Conv2d(4, 1, 3))
     found = verify(module, (1, 8, 8))
     assert [check.layer for check in found.checks] == ["0"]
     assert list(found.left_out) == ["1", "2"]

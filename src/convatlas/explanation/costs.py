@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import prod
 
 from convatlas.explanation.arithmetic import Sum, conv_macs, conv_params, output_size, product_macs, transposed_size
-from convatlas.explanation.field import several
+from convatlas.explanation.field import operands, several
 from convatlas.explanation.trace import Operation, Weight
 
 
@@ -43,11 +43,10 @@ def cost_of(operation: Operation) -> Cost:
 
 
 KINDS = {
-    "relu": "ReLU", "sigmoid": "sigmoid", "tanh": "tanh", "gelu": "GELU", "silu": "SiLU", "hardtanh": "ReLU6",
+    "relu": "ReLU", "sigmoid": "sigmoid", "tanh": "tanh", "gelu": "GELU", "silu": "SiLU",
     "add": "addition", "sub": "subtraction", "mul": "multiplication", "div": "division", "pow": "power", "neg": "sign",
     "native_dropout": "dropout", "_prelu_kernel": "PReLU",
-    "native_layer_norm": "layer normalisation", "native_group_norm": "group normalisation",
-    "_softmax": "softmax", "_safe_softmax": "softmax", "_log_softmax": "softmax", "sum": "sum", "amax": "maximum",
+    "_softmax": "softmax", "_safe_softmax": "softmax", "_log_softmax": "softmax",
 }  # fmt: skip
 SILENT = frozenset(
     [
@@ -76,6 +75,8 @@ SILENT = frozenset(
         "unsafe_split",
         "stack",
         "chunk",
+        "roll",
+        "flip",
         "empty_like",
         "zeros_like",
         "ones_like",
@@ -151,8 +152,19 @@ def adaptive(operation: Operation) -> Cost:
     return Cost(kind, elementwise=prod(operation.inputs[0].shape), formulas=formulas)
 
 
+def enlarged(kind: str, seen: int) -> Callable[[Operation], Cost]:
+    """The rule of an upsampling, each of whose units is a weighted sum of `seen` units, or of none, a copy."""
+
+    def rule(operation: Operation) -> Cost:
+        before, after = operation.inputs[0].shape[-2:], operation.output.shape[-2:]
+        formulas = tuple(dict.fromkeys(f"{m} of {n}" for n, m in zip(before, after, strict=True)))
+        return Cost(kind, elementwise=seen * numbers(operation), formulas=formulas)
+
+    return rule
+
+
 def mean(operation: Operation) -> Cost:
-    """Of whole maps it is global average pooling (Lin, Chen, Yan 2013, Sec. 3.2)."""
+    """Of each number that goes in; of whole maps it is global average pooling (Lin, Chen, Yan 2013, Sec. 3.2)."""
     x = operation.inputs[0].shape
     dims = {d % len(x) for d in several(operation.arguments.get("dim") or list(range(len(x))), 1)}
     if len(x) == 4 and dims == {2, 3}:
@@ -161,36 +173,60 @@ def mean(operation: Operation) -> Cost:
     return Cost("mean", elementwise=prod(x))
 
 
+def reduction(kind: str) -> Callable[[Operation], Cost]:
+    """The rule of what makes one number of many: each that goes in counts."""
+    return lambda operation: Cost(kind, elementwise=prod(operation.inputs[0].shape))
+
+
+def line(kind: str) -> Callable[[Operation], Cost]:
+    """The rule of a normalisation: a product and a sum for each number."""
+    return lambda operation: Cost(kind, elementwise=2 * numbers(operation))
+
+
+def clipped(operation: Operation) -> Cost:
+    """Between two bounds, which of ReLU6 are 0 and 6."""
+    bounds = (operation.arguments.get("min_val", -1), operation.arguments.get("max_val", 1))
+    return Cost("ReLU6" if bounds == (0, 6) else "hardtanh", elementwise=numbers(operation))
+
+
 def product(operation: Operation) -> Cost:
     """A dense layer, or a product of two matrices that both come from the image."""
-    given = operation.arguments
-    left, right = (given[name] for name in (("mat1", "mat2") if "mat1" in given else ("self", "mat2")))
-    rows, inner, columns = left.shape[-2], left.shape[-1], right.shape[-1]
+    left, right = operands(operation)
+    rows, inner, columns = left.shape[-2], left.shape[-1], right.shape[-1] if len(right.shape) > 1 else 1
     macs = product_macs(rows, inner, columns, times=prod(left.shape[:-2]))
     weight = next((w for w in (left, right) if isinstance(w, Weight) and w.parameters), None)
     if weight is None:
         return Cost("product", macs=macs.value, formulas=(macs.formula,))
-    bias = isinstance(given.get("self"), Weight) and "mat1" in given
-    weights = columns * (inner + bias)
-    each = f"{columns} · ({inner} + 1)" if bias else f"{columns} · {inner}"
+    added = operation.arguments["self"]
+    bias = added.shape if isinstance(added, Weight) and added not in (left, right) else None
+    weights = prod(weight.shape) + (prod(bias) if bias else 0)
+    each = " · ".join(map(str, weight.shape)) + (f" + {' · '.join(map(str, bias))}" if bias else "")
+    if weight is right and len(weight.shape) == 2 and bias in (None, (columns,)):
+        each = f"{columns} · ({inner} + 1)" if bias else f"{columns} · {inner}"
     return Cost("dense", macs=macs.value, params=weights, formulas=(f"{weights:,} = {each}", macs.formula))
 
 
 def attention(operation: Operation) -> Cost:
     """Each token's product with each, and the sum that it weighs."""
-    query, key, value = operation.inputs[:3]
+    query, key, value = (operation.arguments[name] for name in ("query", "key", "value"))
     scores = product_macs(query.shape[-2], query.shape[-1], key.shape[-2], times=prod(query.shape[:-2]))
     answers = product_macs(query.shape[-2], value.shape[-2], value.shape[-1], times=prod(query.shape[:-2]))
     return Cost("attention", macs=scores.value + answers.value, formulas=(scores.formula, answers.formula))
 
 
 def normalization(operation: Operation) -> Cost:
-    """A line for each channel in evaluation: a product and a sum for each number, a γ and a β for each channel."""
+    """A line for each channel in evaluation: a product and a sum for each number, a γ and a β for each channel.
+
+    Without running statistics its line comes from the one image: torch has the same operation for instance
+    normalisation, and on one image it is the same (Ulyanov, Vedaldi and Lempitsky 2016, eq. 3).
+    """
     channels = operation.inputs[0].shape[1]
     formulas = (
         (f"{2 * channels:,} = 2 · {channels}",) if operation.weights and operation.arguments.get("weight") else ()
     )
-    return Cost("batch normalisation", elementwise=2 * numbers(operation), formulas=formulas)
+    alone = operation.arguments.get("training") and operation.inputs[0].shape[0] == 1
+    kind = "instance normalisation" if alone else "batch normalisation"
+    return Cost(kind, elementwise=2 * numbers(operation), formulas=formulas)
 
 
 def concatenation(operation: Operation) -> Cost:
@@ -212,14 +248,26 @@ RULES: dict[str, Callable[[Operation], Cost]] = {
     **dict.fromkeys(("max_pool2d_with_indices", "max_pool3d_with_indices"), pooling("max pooling")),
     **dict.fromkeys(("avg_pool2d", "avg_pool3d"), pooling("average pooling")),
     **dict.fromkeys(("_adaptive_avg_pool2d", "adaptive_max_pool2d"), adaptive),
+    "upsample_nearest2d": enlarged("nearest upsampling", 0),
+    "upsample_bilinear2d": enlarged("bilinear upsampling", 4),
+    "pixel_shuffle": enlarged("pixel shuffle", 0),
+    **dict.fromkeys(("channel_shuffle", "native_channel_shuffle"), lambda _: Cost("channel shuffle")),
     "mean": mean,
-    **dict.fromkeys(("addmm", "mm", "bmm"), product),
+    "sum": reduction("sum"),
+    "amax": reduction("maximum"),
+    "amin": reduction("minimum"),
+    "native_layer_norm": line("layer normalisation"),
+    "native_group_norm": line("group normalisation"),
+    "hardtanh": clipped,
+    **dict.fromkeys(("addmm", "mm", "bmm", "baddbmm", "mv"), product),
     **dict.fromkeys(
         ("_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_fused_attention_overrideable",
          "_scaled_dot_product_efficient_attention"),
         attention,
     ),
-    **dict.fromkeys(("native_batch_norm", "_native_batch_norm_legit_no_training"), normalization),
+    **dict.fromkeys(
+        ("native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training"), normalization
+    ),
     "cat": concatenation,
     **dict.fromkeys(("constant_pad_nd", "reflection_pad2d", "replication_pad2d"), padding),
 }  # fmt: skip

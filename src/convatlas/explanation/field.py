@@ -8,10 +8,10 @@ receptive fields of convolutional neural networks". Along one direction, unit i 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from math import prod
+from math import lcm, prod
 from typing import Any
 
-from convatlas.explanation.trace import Operation
+from convatlas.explanation.trace import Operation, Value
 
 Axes = tuple[int, ...]
 """Which directions of the image a dimension of a tensor runs along: (), (0,) down, (1,) across, (0, 1) both, as
@@ -44,6 +44,12 @@ class Reach:
         first = self.first + (padding - dilation * (kernel_size - 1)) * step
         return Reach(first, self.last + padding * step, step)
 
+    def resized(self, ratio: Fraction, shift: Fraction, *, between: bool) -> "Reach":
+        """Where unit o stands at o · ratio + shift and sees the unit before that, and if `between` the one behind."""
+        part = 1 - Fraction(1, lcm(ratio.denominator, shift.denominator))  # as far as the next unit can be, at most
+        first, last = shift - part, shift + (part if between else 0)
+        return Reach(self.first + first * self.stride, self.last + last * self.stride, ratio * self.stride)
+
     def over(self, units: int) -> "Reach":
         """Of one unit that sees what all `units` of these see."""
         return Reach(self.first, self.last + (units - 1) * self.stride, Fraction(0))
@@ -58,6 +64,10 @@ class Reach:
         if self.stride != other.stride:
             self, other = self.over(units), other.over(units)
         return Reach(min(self.first, other.first), max(self.last, other.last), self.stride)
+
+    def beside(self, other: "Reach") -> bool:
+        """Whether units of one place look at one place, all the way; or the units of one alone all see the same."""
+        return self.centre == other.centre if self.stride == other.stride else not (self.stride and other.stride)
 
     @property
     def centre(self) -> Fraction:
@@ -78,9 +88,10 @@ class Field:
     known: bool = True
     """False behind an operation that could not be analysed; then it is all that any of its inputs' units see."""
     aligned: bool = True
-    """False where paths were joined whose fields have other centres."""
+    """False where paths were joined whose fields have other centres, or go on in other steps."""
     exact: bool = True
-    """False behind a transposed layer with a stride: units see by turns a unit more or less, and this is the most."""
+    """False behind a transposed layer with a stride, and what resizes maps: units see by turns a unit more or less, and
+    this is the most."""
 
     def collapsed(self, dims: Iterable[int], *, known: bool = True) -> "Field":
         """Each unit sees what all units along these dimensions see."""
@@ -111,15 +122,20 @@ class Field:
 
     def join(self, other: "Field") -> "Field":
         """Of units that see what two of one place see: sums, products and concatenations."""
-        down, across = (one.join(two, max(n, m)) for one, two, n, m in zip(
-            self.reach, other.reach, self.units, other.units, strict=True
-        ))  # fmt: skip
-        aligned = all(
-            one.centre == two.centre or one.stride != two.stride
-            for one, two in zip(self.reach, other.reach, strict=True)
-        )
         ndim = max(len(self.axes), len(other.axes))
-        pairs = zip(*(((),) * (ndim - len(each.axes)) + each.axes for each in (self, other)), strict=True)
+        both = [((),) * (ndim - len(each.axes)) + each.axes for each in (self, other)]
+        pairs = list(zip(*both, strict=True))
+        places = [[[dim for dim, of in enumerate(axes) if axis in of] for axes in both] for axis in (0, 1)]
+        if any(one and two and one != two for one, two in (*pairs, *places)):  # a map and itself turned, say
+            return self.whole(ndim, known=False).join(other.whole(ndim, known=False))
+        down, across = (
+            one.join(two, n) if n == m else one.over(n).join(two.over(m), 1)  # a single unit is laid over all
+            for one, two, n, m in zip(self.reach, other.reach, self.units, other.units, strict=True)
+        )
+        aligned = all(
+            one.beside(two) or n != m
+            for one, two, n, m in zip(self.reach, other.reach, self.units, other.units, strict=True)
+        )
         return Field(
             axes=tuple(one or two for one, two in pairs),
             reach=(down, across),
@@ -161,7 +177,6 @@ def joined(fields: Sequence[Field]) -> Field:
 Rule = Callable[[Operation, list[Field]], Field]
 AS_IT_IS = frozenset(
     [
-        "native_batch_norm",
         "_native_batch_norm_legit_no_training",
         "clone",
         "contiguous",
@@ -223,10 +238,13 @@ def pooling(operation: Operation, fields: list[Field]) -> Field:
 
 
 def adaptive(operation: Operation, fields: list[Field]) -> Field:
-    """Windows that divide the map, if they are of one size."""
+    """Windows that divide the map, if they are of one size; a single one is the whole."""
     before, after, field = operation.inputs[0].shape, operation.output.shape, fields[0]
     for dim in (-2, -1):
         size, overlap = divmod(before[dim], after[dim])
+        if after[dim] == 1:
+            field = field.collapsed([dim])
+            continue
         if overlap:
             return field.whole(len(after), known=False)
         field = field.along(
@@ -235,6 +253,37 @@ def adaptive(operation: Operation, fields: list[Field]) -> Field:
             after[dim],
         )
     return field
+
+
+def enlarged(operation: Operation, fields: list[Field]) -> Field:
+    """Upsampling by repetition or between two units, and maps laid into each other: to larger maps or smaller."""
+    given, before, after, field = operation.arguments, operation.inputs[0].shape, operation.output.shape, fields[0]
+    between = operation.name == "upsample_bilinear2d"
+    if between and given["align_corners"]:
+        ratios = [Fraction(before[dim] - 1, max(after[dim] - 1, 1)) for dim in (-2, -1)]
+    else:
+        scales = (given.get("scales_h"), given.get("scales_w"))
+        ratios = [
+            1 / Fraction(scale).limit_denominator(1_000_000) if scale else Fraction(before[dim], after[dim])
+            for dim, scale in zip((-2, -1), scales, strict=True)
+        ]
+    for dim, ratio in zip((-2, -1), ratios, strict=True):
+        shift = (ratio - 1) / 2 if between and not given["align_corners"] else Fraction(0)  # centres above centres
+        field = field.along(
+            dim % len(after),
+            lambda reach, ratio=ratio, shift=shift: reach.resized(ratio, shift, between=between),  # type: ignore[misc]
+            after[dim],
+        )
+    if operation.name == "pixel_shuffle":
+        field = field.collapsed([-3])
+    return replace(field, exact=field.exact and set(ratios) == {1})
+
+
+def shuffled(operation: Operation, fields: list[Field]) -> Field:
+    """Units in another order, which is none of the image's."""
+    given, ndim = operation.arguments, len(fields[0].axes)
+    moved = [dim for dim in (given.get("dims", [1]) or range(ndim)) if fields[0].axes[dim]]
+    return fields[0].collapsed(moved, known=not moved)
 
 
 def padded(operation: Operation, fields: list[Field]) -> Field:
@@ -262,6 +311,12 @@ def reduced(operation: Operation, fields: list[Field]) -> Field:
     return replace(field, axes=tuple(axes for d, axes in enumerate(field.axes) if d not in dims))
 
 
+def normalized(operation: Operation, fields: list[Field]) -> Field:
+    """A line for each channel; without running statistics it comes from all that the channel holds."""
+    field = fields[0]
+    return field.collapsed(d for d in range(len(field.axes)) if d != 1) if operation.arguments["training"] else field
+
+
 def mixed(operation: Operation, fields: list[Field]) -> Field:
     """A softmax or a normalisation: the shape stays, and each number depends on all along some dimensions."""
     given, field = operation.arguments, fields[0]
@@ -270,16 +325,24 @@ def mixed(operation: Operation, fields: list[Field]) -> Field:
     return field.collapsed([given["dim"]] if "dim" in given else range(1, len(field.axes)))
 
 
+def operands(operation: Operation) -> tuple[Any, Any]:
+    """What a product of matrices multiplies, without what it is added to."""
+    given = operation.arguments
+    pairs = (("mat1", "mat2"), ("batch1", "batch2"), ("self", "mat2"), ("self", "vec"), ("input", "weight"))
+    left, right = next((pair for pair in pairs if given.keys() >= set(pair)), ("self", "tensor"))
+    return given[left], given[right]
+
+
 def product(operation: Operation, fields: list[Field]) -> Field:
-    """A dense layer sums over the last dimension; a product of two maps, as in attention, lets each see all."""
-    ndim = len(operation.output.shape)
+    """A product with a weight sums over one dimension; of two maps, as in attention, lets each see all."""
+    ndim, (left, right) = len(operation.output.shape), operands(operation)
     if len(fields) > 1:
         return joined([field.whole(ndim) for field in fields])
-    rows = next(iter(operation.inputs))
-    left = operation.arguments.get("mat1", operation.arguments.get("self", operation.arguments.get("input")))
-    if (rows is not left and rows != left) or len(fields[0].axes) != ndim:
+    if operation.name == "mv" and isinstance(left, Value):
+        return replace(fields[0].collapsed([-1]), axes=fields[0].axes[:-1])
+    if len(fields[0].axes) != ndim or (not isinstance(left, Value) and not isinstance(right, Value)):
         return fields[0].whole(ndim)
-    return fields[0].collapsed([-1])
+    return fields[0].collapsed([-1 if isinstance(left, Value) else -2])
 
 
 def attention(operation: Operation, fields: list[Field]) -> Field:
@@ -352,9 +415,10 @@ def sliced(operation: Operation, fields: list[Field]) -> Field:
 
 
 def selected(operation: Operation, fields: list[Field]) -> Field:
-    """One unit of a dimension, or the whole of what the dimension's see."""
+    """One unit of a dimension; of a direction, the whole."""
     dim = operation.arguments.get("dim", 0) % len(fields[0].axes)
-    field = fields[0].collapsed([dim])
+    same = operation.inputs[0].shape[dim] == 1 or all(not fields[0].reach[axis].stride for axis in fields[0].axes[dim])
+    field = fields[0].collapsed([dim], known=same)
     return replace(field, axes=field.axes[:dim] + field.axes[dim + 1 :])
 
 
@@ -366,8 +430,13 @@ def parted(operation: Operation, fields: list[Field]) -> Field:
 
 def unsqueezed(operation: Operation, fields: list[Field]) -> Field:
     """A new dimension of one."""
-    dim = operation.arguments["dim"] % len(operation.output.shape)
+    dim = operation.arguments.get("dim", 0) % len(operation.output.shape)
     return replace(fields[0], axes=(*fields[0].axes[:dim], (), *fields[0].axes[dim:]))
+
+
+def stacked(operation: Operation, fields: list[Field]) -> Field:
+    """Tensors of one shape behind each other in a new dimension."""
+    return unsqueezed(operation, [joined(fields)])
 
 
 def expanded(operation: Operation, fields: list[Field]) -> Field:
@@ -386,9 +455,12 @@ RULES: dict[str, Rule] = {
     "convolution": convolution,
     **dict.fromkeys(("max_pool2d_with_indices", "max_pool3d_with_indices", "avg_pool2d", "avg_pool3d"), pooling),
     **dict.fromkeys(("_adaptive_avg_pool2d", "adaptive_max_pool2d"), adaptive),
+    **dict.fromkeys(("upsample_nearest2d", "upsample_bilinear2d", "pixel_shuffle"), enlarged),
+    **dict.fromkeys(("channel_shuffle", "native_channel_shuffle", "roll", "flip"), shuffled),
     **dict.fromkeys(("constant_pad_nd", "reflection_pad2d", "replication_pad2d"), padded),
     **dict.fromkeys(("mean", "sum", "amax", "amin", "logsumexp", "var", "max", "prod", "argmax"), reduced),
     **dict.fromkeys(("_softmax", "_safe_softmax", "_log_softmax", "native_layer_norm", "native_group_norm"), mixed),
+    **dict.fromkeys(("native_batch_norm", "_native_batch_norm_legit"), normalized),
     **dict.fromkeys(("addmm", "mm", "bmm", "baddbmm", "addbmm", "linear", "dot", "mv"), product),
     **dict.fromkeys(
         ("_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_attention_math",
@@ -398,6 +470,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("transpose", "permute", "t"), turned),
     **dict.fromkeys(("view", "_unsafe_view", "reshape", "squeeze", "flatten", "unflatten"), reshaped),
     "unsqueeze": unsqueezed,
+    "stack": stacked,
     "expand": expanded,
     "slice": sliced,
     "select": selected,

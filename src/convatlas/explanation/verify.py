@@ -274,10 +274,17 @@ def mixed(operation: Operation, given: dict[str, Any]) -> Tensor:
     return x.sum(dims, keepdim=True).expand(x.shape)
 
 
+def normalized(_: Operation, given: dict[str, Any]) -> Tensor:
+    """As it is, or without running statistics the sum over all that a channel holds."""
+    x: Tensor = given["input"]
+    return x.sum([d for d in range(x.ndim) if d != 1], keepdim=True).expand(x.shape) if given["training"] else x
+
+
 def product(operation: Operation, given: dict[str, Any]) -> Tensor:
     """Rows by columns, with ones for weights."""
-    left: Tensor = given["mat1" if "mat1" in given else "self"]
-    right: Tensor = given["mat2"]
+    batched = "batch1" in given
+    left: Tensor = given["batch1" if batched else "mat1" if "mat1" in given else "self"]
+    right: Tensor = given["batch2" if batched else "mat2"]
     return left.sum(-1, keepdim=True) + right.sum(-2, keepdim=True) + torch.zeros(operation.output.shape)
 
 
@@ -310,7 +317,8 @@ LINES: dict[str, Line] = {
     **dict.fromkeys(("_adaptive_avg_pool2d", "adaptive_max_pool2d"), averaged),
     **dict.fromkeys(("mean", "sum", "amax", "amin", "logsumexp", "var", "max", "prod"), reduced),
     **dict.fromkeys(("_softmax", "_safe_softmax", "_log_softmax", "native_layer_norm", "native_group_norm"), mixed),
-    **dict.fromkeys(("addmm", "mm", "bmm"), product),
+    **dict.fromkeys(("native_batch_norm", "_native_batch_norm_legit"), normalized),
+    **dict.fromkeys(("addmm", "mm", "bmm", "baddbmm"), product),
     **dict.fromkeys(
         ("_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_fused_attention_overrideable",
          "_scaled_dot_product_efficient_attention"),
@@ -318,7 +326,9 @@ LINES: dict[str, Line] = {
     ),
     **dict.fromkeys(
         ("constant_pad_nd", "reflection_pad2d", "replication_pad2d", "cat", "slice", "select", "split", "expand",
-         "split_with_sizes", "unbind", "unsqueeze", "squeeze", "transpose", "permute", "t"),
+         "split_with_sizes", "unbind", "unsqueeze", "squeeze", "transpose", "permute", "t", "stack", "roll",
+         "flip", "upsample_nearest2d", "upsample_bilinear2d", "pixel_shuffle", "channel_shuffle",
+         "native_channel_shuffle"),
         itself,
     ),
     # Tensors of zeros and expanded ones are laid out in another way than the module's were: torch may have to copy.

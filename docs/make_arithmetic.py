@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import convatlas as ca
 from convatlas.explanation import arithmetic
-from convatlas.explanation.explain import Span
+from convatlas.explanation.layers import Span
 
 DOCS = Path(__file__).resolve().parent
 PAGE = DOCS / "arithmetic.md"

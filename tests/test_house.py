@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -30,13 +31,19 @@ def room(path: Path) -> str:
     return path.relative_to(SRC).parts[0].removesuffix(".py")
 
 
-def imported_rooms(path: Path) -> set[str]:
+def imported(path: Path) -> list[str]:
+    """All that a file imports, at its head or where it is used: modules, and the names in them."""
     names = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module:
             names += [f"{node.module}.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
+    return names
+
+
+def imported_rooms(path: Path) -> set[str]:
+    names = imported(path)
     return {name.split(".")[1] for name in names if name.startswith("convatlas.")} & set(HEIGHT)
 
 
@@ -46,6 +53,17 @@ def test_a_room_imports_only_rooms_below_it(path: Path) -> None:
     assert own in HEIGHT, f"{own} has no place in the house"
     above = {other for other in imported_rooms(path) - {own} if HEIGHT[other] >= HEIGHT[own]}
     assert not above
+
+
+def test_files_do_not_import_each_other_in_a_circle() -> None:
+    modules = {
+        ".".join(path.relative_to(SRC.parent).with_suffix("").parts).removesuffix(".__init__"): path for path in FILES
+    }
+    graph = {
+        module: {name.rpartition(".")[0] if name not in modules else name for name in imported(path)} & modules.keys()
+        for module, path in modules.items()
+    }
+    TopologicalSorter({module: others - {module} for module, others in graph.items()}).prepare()  # or CycleError
 
 
 def test_no_model_imports_another() -> None:

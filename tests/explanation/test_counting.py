@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from convatlas.explanation.explain import Layer, explain
+from convatlas.explanation.explain import explain
+from convatlas.explanation.layers import Layer
 
 PAGE = (Path(__file__).parents[2] / "docs" / "counting.md").read_text(encoding="utf-8")
 

@@ -8,8 +8,10 @@ import pytest
 from torch import nn
 
 import convatlas as ca
-from convatlas.explanation.diagram import COLOURS, Drawing, Placed, condense, lay_out, to_svg
+from convatlas.explanation.boxes import condense
+from convatlas.explanation.diagram import COLOURS, to_svg
 from convatlas.explanation.explain import Explanation, explain
+from convatlas.explanation.layout import Drawing, Placed, lay_out
 from convatlas.models import list_models
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convatlas.explanation.explain import Layer, Span, explain
+from convatlas.explanation.explain import explain
+from convatlas.explanation.layers import Layer, Span
 from convatlas.explanation.verify import verify
 
 

@@ -11,7 +11,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from convatlas.explanation.explain import Explanation, Span, explain
+from convatlas.explanation.explain import Explanation, explain
+from convatlas.explanation.layers import Span
 from convatlas.models import list_models, model_card
 
 TABLE = runpy.run_path(str(Path(__file__).parents[1] / "papers" / "test_models_csv.py"))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from convatlas.explanation.explain import Explanation, Layer, Span
+from convatlas.explanation.layers import Anatomy, Layer, Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ class Edge:
     target: str
 
 
-def graph(explanation: Explanation, depth: int) -> tuple[list[Block], list[Edge]]:
+def graph(explanation: Anatomy, depth: int) -> tuple[list[Block], list[Edge]]:
     """The blocks whose names have up to `depth` parts, each name once, and which of them feeds which."""
     blocks: list[Block] = []
     taken: Counter[str] = Counter()

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from convatlas.errors import InputError
-from convatlas.explanation.explain import COUNTING_RULE, Explanation, Span, explain
+from convatlas.explanation.explain import Explanation, explain
+from convatlas.explanation.layers import COUNTING_RULE, Span
 from convatlas.explanation.table import amount, last_maps, sees_all, sides
 from convatlas.explanation.text import size
 from convatlas.explanation.trace import Size

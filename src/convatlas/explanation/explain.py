@@ -1,135 +1,35 @@
 """`explain`: what a network is made of, layer by layer, in numbers and in words."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from fractions import Fraction
-from functools import cached_property
 from math import prod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from convatlas.errors import InputError
 from convatlas.explanation.costs import Cost, cost_of
-from convatlas.explanation.field import Field, carry, of_images
+from convatlas.explanation.field import carry
+from convatlas.explanation.layers import IMAGES, Anatomy, Layer, Span, Step
+from convatlas.explanation.reach import Field, of_images
 from convatlas.explanation.trace import Operation, Size, Trace, Unfilled, Value, trace
 from convatlas.models import build, model_card
 from convatlas.network import Network
 from convatlas.registry import Card
-from convatlas.wording import nearest
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 LARGEST = 65_536
 """Pixels of a side, or channels, at most: of more, torch cannot count the numbers of a map."""
-IMAGES = "images"
-"""The name of what feeds the first layer."""
-COUNTING_RULE = (
-    "a MAC is one multiply-accumulate of a convolution, a dense layer or a product of two inputs, as in attention; "
-    "all else is listed apart, as elementwise operations"
-)
 
 
-class Span(NamedTuple):
-    """What a unit sees, in pixels: down and across."""
-
-    height: int
-    width: int
-
-
-class Step(NamedTuple):
-    """A way in the image, in pixels: down and across. Behind a transposed convolution it may be a part of one."""
-
-    height: int | float
-    width: int | float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layer:
-    """A layer, or an operation between layers."""
-
-    name: str
-    """The module's, or that of the module that computes it and what is computed: `conv2_x.0.addition`."""
-    kind: str
-    module: str
-    """The class of the module, where the layer is one; or ""."""
-    inputs: tuple[str, ...]
-    """The layers that feed it; `images` is the network's input."""
-    output_shape: tuple[int, ...]
-    """Without the batch: (C, H, W), or (features,)."""
-    params: int
-    """Its own; parameters that several layers share are the first one's."""
-    macs: int
-    elementwise: int
-    """All other operations: one for each number of a pointwise layer, two for each that is normalised, one for each
-    place of a window that is pooled."""
-    activation_bytes: int
-    """Of its output in float32, for one image."""
-    receptive_field: Span
-    """Padding included, so that it can be larger than the image."""
-    stride: Step
-    """From one unit to the next, in pixels of the image; 0 where all units see the same."""
-    offset: Step
-    """The first pixel that the first unit sees: below 0 it is padding."""
-    formulas: tuple[str, ...]
-    """How the numbers come about."""
-    notes: tuple[str, ...] = ()
-    """What could not be analysed, and where paths disagree."""
-    window: tuple[int, ...] = ()
-    """What a unit of a convolution or a pooling looks at: (height, width)."""
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """A network on one image."""
-
-    name: str
-    input_size: Size
-    layers: tuple[Layer, ...]
-    card: Card | None = None
-    """Where the network is one of the atlas."""
-    changes: Mapping[str, Any] = field(default_factory=dict)
-    """In what it differs from the network of its card: fields of the spec, `num_classes` and `in_channels`."""
-    unused: Mapping[str, int] = field(default_factory=dict)
-    """Parameters that this pass does not use, by name: counted in `params`, and in no layer."""
-
-    @cached_property
-    def params(self) -> int:
-        """All parameters, of which those that have several names count once."""
-        return sum(layer.params for layer in self.layers) + sum(self.unused.values())
-
-    @cached_property
-    def macs(self) -> int:
-        """Multiply-accumulates of convolutions, dense layers and products, on one image."""
-        return sum(layer.macs for layer in self.layers)
-
-    @cached_property
-    def activation_bytes(self) -> int:
-        """Of all outputs in float32, which is what training keeps, about, for one image."""
-        return sum(layer.activation_bytes for layer in self.layers)
-
-    @cached_property
-    def elementwise(self) -> int:
-        """All other operations, on one image."""
-        return sum(layer.elementwise for layer in self.layers)
-
-    @cached_property
-    def depth(self) -> int:
-        """How many layers with weights the longest path has: convolutions and dense layers, as papers count them."""
-        behind = {IMAGES: 0}
-        for layer in self.layers:
-            weighs = layer.macs > 0 and layer.kind not in ("attention", "product")
-            behind[layer.name] = weighs + max((behind[name] for name in layer.inputs), default=0)
-        return max(behind.values())
-
-    @property
-    def left_out(self) -> tuple[Layer, ...]:
-        """The layers of which something could not be analysed."""
-        return tuple(layer for layer in self.layers if layer.notes)
+class Explanation(Anatomy):
+    """A network on one image, and the views of it."""
 
     def to_svg(self, *, part: str = "", depth: int | None = None) -> str:
         """A drawing that stands alone, of the network or of the module `part` opened: see `diagram.to_svg`."""
@@ -142,39 +42,6 @@ class Explanation:
         from convatlas.explanation.page import to_html
 
         return to_html(self, picture=picture)
-
-    def __getitem__(self, name: str) -> Layer:
-        """The layer of that name. Raises KeyError, with the nearest names, where there is none."""
-        for layer in self.layers:
-            if layer.name == name:
-                return layer
-        known = [layer.name for layer in self.layers]
-        raise KeyError(f"no layer is called {name!r}; the nearest: {nearest(name, known)}")
-
-    def to_dict(self) -> dict[str, Any]:
-        """All of it, as JSON has it; sizes are `[height, width]`, costs of one image."""
-        card = self.card
-        return {
-            "name": self.name,
-            "input_size": list(self.input_size),
-            "paper": card.paper.citation if card else None,
-            "table": card.table if card else None,
-            "published": dict(card.published) if card else {},
-            "deviations": list(card.deviations) if card else [],
-            "changes": dict(self.changes),
-            "params": self.params,
-            "macs": self.macs,
-            "elementwise": self.elementwise,
-            "activation_bytes": self.activation_bytes,
-            "depth": self.depth,
-            "counting_rule": COUNTING_RULE,
-            "left_out": {layer.name: list(layer.notes) for layer in self.left_out},
-            "unused": dict(self.unused),
-            "layers": [
-                {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(layer).items()}
-                for layer in self.layers
-            ],
-        }
 
 
 def explain(

@@ -13,8 +13,10 @@ from markupsafe import Markup
 from PIL import Image, ImageOps
 
 from convatlas import __version__
-from convatlas.explanation.diagram import ARROW, MANY, family, lay_out, render, style
-from convatlas.explanation.explain import IMAGES, Explanation, Layer, Step
+from convatlas.explanation.boxes import MANY, family
+from convatlas.explanation.diagram import ARROW, render, style
+from convatlas.explanation.layers import IMAGES, Anatomy, Layer, Step
+from convatlas.explanation.layout import lay_out
 from convatlas.explanation.table import amount, changed, fed_by, last_maps, sees_all
 from convatlas.wording import printable
 
@@ -85,7 +87,7 @@ class Module:
 class Table:
     """The modules of a network, one in the other."""
 
-    def __init__(self, explanation: Explanation) -> None:
+    def __init__(self, explanation: Anatomy) -> None:
         self.explanation = explanation
         self.numbers = iter(range(len(explanation.layers) * 9))
         self.seen: set[tuple[object, ...]] = set()
@@ -131,7 +133,7 @@ class Table:
         return Markup(render(drawing)) if branched and len(drawing.boxes) <= MANY + 1 else Markup()
 
 
-def to_html(explanation: Explanation, *, picture: Image.Image | None = None) -> str:
+def to_html(explanation: Anatomy, *, picture: Image.Image | None = None) -> str:
     """A page about the network, that asks for nothing from elsewhere: figures, drawing, and a table of all layers.
 
     Pointing at a layer, or coming to it with the keyboard, shows what its middle unit sees: on `picture`, cut to the
@@ -192,7 +194,7 @@ def runs(parts: Sequence[Row | Module]) -> list[tuple[bool, list[Row | Module]]]
     return [(together, list(run)) for together, run in groupby(parts, key=lambda part: isinstance(part, Row))]
 
 
-def shares(explanation: Explanation) -> list[tuple[str, int, int]]:
+def shares(explanation: Anatomy) -> list[tuple[str, int, int]]:
     """Where the parameters and the MACs are: what the layers are called together, and how many of each."""
     names = {"conv": "convolutions", "grouped": "convolutions", "dense": "dense layers", "attention": "attention"}
     found = dict.fromkeys((*dict.fromkeys(names.values()), "all else"), (0, 0))

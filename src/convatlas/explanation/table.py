@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.text import Text
 
 from convatlas.explanation.blocks import Block, divided
-from convatlas.explanation.explain import COUNTING_RULE, IMAGES, Explanation, Layer, Span, Step
+from convatlas.explanation.layers import COUNTING_RULE, IMAGES, Anatomy, Layer, Span, Step
 from convatlas.explanation.text import size
 from convatlas.wording import some
 
@@ -36,7 +36,7 @@ class Row(NamedTuple):
     """From where, if not from the line above alone."""
 
 
-def table(explanation: Explanation, *, depth: int = 1, width: int = 80) -> Group:
+def table(explanation: Anatomy, *, depth: int = 1, width: int = 80) -> Group:
     """What is known of the network, its blocks down to names of `depth` parts, and the totals, in `width` columns."""
     lines = [*heading(explanation), Text(), *body(explanation, depth=depth, width=width), Text(), *notes(explanation)]
     return Group(*(part for line in lines for part in wrapped(line, width)))
@@ -52,7 +52,7 @@ def wrapped(line: Text, width: int) -> list[Text]:
     return [first, *(Text("  ").append_text(more) for more in rest)]
 
 
-def heading(explanation: Explanation) -> Iterator[Text]:
+def heading(explanation: Anatomy) -> Iterator[Text]:
     """What the network is, what its paper prints, and where it differs from that."""
     card = explanation.card
     yield Text.assemble((explanation.name, "bold"), f", for images of {size(explanation.input_size)}")
@@ -67,7 +67,7 @@ def heading(explanation: Explanation) -> Iterator[Text]:
         yield Text(f"differs from the paper: {deviation}")
 
 
-def changed(explanation: Explanation) -> str:
+def changed(explanation: Anatomy) -> str:
     """In what the network differs from that of its card; "" if in nothing."""
     if not explanation.changes:
         return ""
@@ -83,7 +83,7 @@ def figures(published: Mapping[str, str | float]) -> Iterator[str]:
         yield words[name].format(value)
 
 
-def body(explanation: Explanation, *, depth: int, width: int) -> Iterator[Text]:
+def body(explanation: Anatomy, *, depth: int, width: int) -> Iterator[Text]:
     """The heads, the blocks and the totals."""
     rows = list(with_sources(list(rows_of(explanation, explanation.layers, depth=depth))))
     total = ("total", "", f"{explanation.params:,}", "", amount(explanation.macs) or "0", "", "", "")
@@ -99,7 +99,7 @@ def body(explanation: Explanation, *, depth: int, width: int) -> Iterator[Text]:
 
 
 def rows_of(
-    explanation: Explanation, layers: Sequence[Layer], *, depth: int, level: int = 1, shown: int = 0, indent: str = ""
+    explanation: Anatomy, layers: Sequence[Layer], *, depth: int, level: int = 1, shown: int = 0, indent: str = ""
 ) -> Iterator[Row]:
     """The blocks at a level, and where they are opened the blocks within them.
 
@@ -139,7 +139,7 @@ def fed_by(name: str, sources: Sequence[str], before: str) -> str:
     return f"from {', '.join(source.removeprefix(module) for source in sources)}"
 
 
-def cells(explanation: Explanation, block: Block, name: str) -> tuple[str, ...]:
+def cells(explanation: Anatomy, block: Block, name: str) -> tuple[str, ...]:
     """A block's cells."""
     last = block.layers[-1]
     return (
@@ -190,7 +190,7 @@ def line_of(cells: Sequence[str], widths: Sequence[int], gap: int, *, style: str
     return Text(line if more else line.rstrip(), style=style, no_wrap=True).append(more, style="not bold dim")
 
 
-def notes(explanation: Explanation) -> Iterator[Text]:
+def notes(explanation: Anatomy) -> Iterator[Text]:
     """How it was counted, and what was not."""
     yield Text(
         f"{some(explanation.depth, 'layer')} with weights on the longest path; "

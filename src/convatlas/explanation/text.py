@@ -1,10 +1,10 @@
 """The graph of a network as text that other tools draw: Mermaid and Graphviz."""
 
 from convatlas.explanation.blocks import Block, graph
-from convatlas.explanation.explain import IMAGES, Explanation
+from convatlas.explanation.layers import IMAGES, Anatomy
 
 
-def to_mermaid(explanation: Explanation, *, depth: int = 1) -> str:
+def to_mermaid(explanation: Anatomy, *, depth: int = 1) -> str:
     """A flowchart of the blocks whose names have up to `depth` parts, in Mermaid's language."""
     blocks, edges = graph(explanation, depth)
     ids = {IMAGES: "images"} | {block.name: f"b{index}" for index, block in enumerate(blocks)}
@@ -14,7 +14,7 @@ def to_mermaid(explanation: Explanation, *, depth: int = 1) -> str:
     return "\n".join(lines) + "\n"
 
 
-def to_dot(explanation: Explanation, *, depth: int = 1) -> str:
+def to_dot(explanation: Anatomy, *, depth: int = 1) -> str:
     """The same in Graphviz' language, for `dot`."""
     blocks, edges = graph(explanation, depth)
     ids = {IMAGES: "images"} | {block.name: f"b{index}" for index, block in enumerate(blocks)}

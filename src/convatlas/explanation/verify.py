@@ -16,7 +16,8 @@ from torch.nn import functional as F
 
 from convatlas.errors import InputError
 from convatlas.explanation.explain import Assembly, prepared
-from convatlas.explanation.field import AS_IT_IS, Field, several
+from convatlas.explanation.field import AS_IT_IS, several
+from convatlas.explanation.reach import Field
 from convatlas.explanation.trace import Operation, Size, Value, Weight, trace
 
 

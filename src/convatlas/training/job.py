@@ -1,8 +1,9 @@
 """What is looked at before a run starts: all that can be refused is refused here, before anything is written."""
 
-import dataclasses
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+
+import torch
 
 from convatlas.data import Preparation, Splits, load_splits, open_source
 from convatlas.data.chance import seed_torch
@@ -41,7 +42,8 @@ def prepare(recipe: Recipe, display: Display) -> Job:
     machine = machines.choose(recipe)
     # A change or an image size that the network cannot take is refused before the data is read.
     channels = recipe.in_channels or card.input_size[0]
-    trial = make_network(recipe, 2, channels)
+    with torch.device("meta"):  # where no weights are drawn
+        trial = make_network(recipe, 2, channels)
     side = recipe.size or (trial.least_size if trial.fixed_size else card.input_size[1])
     size = (channels, side, side)
     check_size(trial, size)
@@ -141,6 +143,6 @@ def check_size(network: Network, size: tuple[int, int, int]) -> None:
     try:
         network.check_input(size)
     except ValueError as error:
-        made_for = network.fixed_size and any(f.name == "size" for f in dataclasses.fields(network.spec))
+        made_for = network.fixed_size and any(f.name == "size" for f in fields(network.spec))
         advice = f"--changes size {size[1]} makes it for these" if made_for else "choose another --size"
         raise InputError(f"{error}; {advice}") from error

@@ -20,6 +20,40 @@ from convatlas.wording import nearest
 
 Value = bool | int | float | str  # on a command line; a list and None are read out of text
 AUXILIARY = 0.3
+ANY = math.inf
+RANGES = {
+    # field             least most
+    "epochs":           (1,   ANY),
+    "batch_size":       (1,   ANY),
+    "accumulate":       (1,   ANY),
+    "lr_batch":         (1,   ANY),
+    "size":             (1,   ANY),
+    "crop":             (0,   ANY),
+    "resized_crop":     (0,   1),
+    "colour":           (0,   1),
+    "lighting":         (0,   ANY),
+    "rand_operations":  (1,   ANY),
+    "rand_magnitude":   (0,   30),
+    "erase":            (0,   ANY),
+    "erasing":          (0,   1),
+    "mixup":            (0,   ANY),
+    "cutmix":           (0,   ANY),
+    "momentum":         (0,   1),
+    "weight_decay":     (0,   ANY),
+    "layer_decay":      (0,   1),
+    "label_smoothing":  (0,   1),
+    "auxiliary_weight": (0,   ANY),
+    "clip":             (0,   ANY),
+    "warmup":           (0,   ANY),
+    "warmup_lr":        (0,   ANY),
+    "every":            (0,   ANY),
+    "plateau":          (1,   ANY),
+    "patience":         (0,   ANY),
+    "ema":              (0,   1),
+    "thaw":             (0,   ANY),
+    "workers":          (0,   ANY),
+    "seed":             (0,   ANY),
+}  # fmt: skip
 # As the field's type says, and in the help without the word None:
 Whole = Annotated[int | None, tyro.conf.arg(metavar="INT")]
 Several = Annotated[tuple[float, ...] | None, tyro.conf.arg(metavar="FLOAT …")]
@@ -62,16 +96,30 @@ class Recipe:
     """Divided by after that; as measured on the training images if not given."""
     init: Literal["paper", "xavier", "he"] = "paper"
     """How weights begin: as the network's paper says, Xavier (Glorot), or He."""
+    weights: Annotated[str | None, tyro.conf.arg(metavar="WEIGHTS")] = None
+    """Begin with trained weights instead: a file, a run's folder, or org/name on the Hub; where the classes are
+    others, the classifier is new."""
+    freeze: Annotated[str | None, tyro.conf.arg(metavar="STAGE")] = None
+    """Leave the network as it is up to this stage, and with it, the averages of its batch normalisation included."""
+    thaw: float = 0.0
+    """Every so many epochs let one more of the frozen stages learn, from the top; 0: never."""
+    layer_decay: float = 1.0
+    """Each stage learns at this times the rate of the stage above it."""
 
     epochs: Whole = None
     """Passes over the training images; if not given, the model's own number, and up to ten times
     as many where the images are few."""
     batch_size: int = _own()
-    """Images a step."""
+    """Images a step, over all devices."""
+    accumulate: Whole = None
+    """The parts, one after another, in which a device learns its share of a step; if not given, as many as its
+    memory asks for. Batch normalisation sees a part at a time."""
     optimizer: Literal["sgd", "adam", "adamw"] = _own()
     """What steps."""
     lr: float = _own()
     """The learning rate at its highest."""
+    lr_batch: Whole = None
+    """The batch size that lr is for: at another it is changed in proportion (Goyal et al. 2017)."""
     momentum: float = 0.9
     """Of sgd."""
     nesterov: bool = True
@@ -80,16 +128,29 @@ class Recipe:
     """Pulls weights towards zero."""
     decay_all: bool = False
     """Decay biases and normalisation too."""
-    schedule: Literal["cosine", "step", "onecycle", "constant"] = _own()
+    schedule: Literal["cosine", "linear", "step", "plateau", "onecycle", "constant"] = _own()
     """How the learning rate changes, step by step."""
     warmup: float = _own()
     """Epochs in which the learning rate rises to lr; of onecycle, a share of all epochs where it is below 1."""
+    warmup_lr: float = 0.0
+    """Stay at this rate over the warm-up, instead of rising from nothing."""
     milestones: tuple[float, ...] = (0.5, 0.75)
     """Of step: after these shares of the run the learning rate is multiplied by gamma."""
+    every: float = 0.0
+    """Of step: multiply by gamma every so many epochs, instead of at milestones."""
+    plateau: int = 10
+    """Of plateau: after so many epochs that were no better than the best, multiply by gamma."""
     gamma: float = 0.1
-    """Of step."""
+    """Of step and plateau."""
+    patience: int = 0
+    """End the run after so many epochs that were no better than the best; 0: never."""
+    ema: float = 0.0
+    """Keep a moving average of the weights with this decay a step, and validate and keep it; 0: the weights as they
+    are (Polyak and Juditsky 1992)."""
     label_smoothing: float = _own()
     """The share of the target that goes to all classes alike (Szegedy et al. 2016)."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """balanced: an image counts the more, the fewer its class has; all together they count as before."""
     rubbish: float = _own()
     """Let a class of rubbish, which no image is of, always answer with minus this; 0: there is none
     (LeCun et al. 1998, Eq. 9)."""
@@ -102,10 +163,30 @@ class Recipe:
     """Mirror images with probability 1/2; if not given, colour images are and grey ones (handwriting) are not."""
     crop: int = _own()
     """Pad with this many pixels, and crop at random."""
+    resized_crop: float = 0.0
+    """Cut out a random part of the image, of at least this share of it, and bring it to the size (Szegedy et al. 2014,
+    Sec. 6: 0.08); 0: none."""
+    policy: Literal["none", "trivial", "rand"] = "none"
+    """Random operations on each image: one of any strength (TrivialAugment: Müller and Hutter 2021), or
+    rand_operations of rand_magnitude (RandAugment: Cubuk et al. 2020)."""
+    rand_operations: int = 2
+    """Of rand: how many on each image."""
+    rand_magnitude: int = 9
+    """Of rand: how strong, from 0 to 30."""
     colour: float = 0.0
     """Change brightness, contrast and saturation within 1 ± this."""
+    lighting: float = 0.0
+    """Add the principal components of the training images' colours, by a normal draw of this deviation each
+    (Krizhevsky et al. 2012, Sec. 4.1: 0.1)."""
     erase: int = 0
     """Blank a random square of this side, in pixels (cutout)."""
+    erasing: float = 0.0
+    """Blank a random rectangle of 2 to 33 % of the image, with this probability (Zhong et al. 2020)."""
+    mixup: float = 0.0
+    """Mix each image with another, and their classes, by a draw from Beta(this, this) (Zhang et al. 2018); 0: never."""
+    cutmix: float = 0.0
+    """Put a rectangle of another image into each, of which the share is drawn so (Yun et al. 2019); 0: never. With
+    mixup too, a step draws which of them."""
 
     seed: int = 0
     """Every random choice follows from it."""
@@ -118,6 +199,13 @@ class Recipe:
     """Keep the channels of a pixel together in memory, which is faster."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to compute."""
+    loading: Literal["auto", "memory", "mapped", "stream"] = "auto"
+    """Where images are held: decoded in memory; as they are stored, to be decoded by workers when their turn comes; or
+    read on from Parquet or WebDataset shards. auto: in memory if they fit, else mapped."""
+    workers: Whole = None
+    """Processes that decode what is not held in memory; if not given, one a core."""
+    sharded: bool = False
+    """On several devices, part the weights and what the optimiser keeps among them (FSDP), for the largest networks."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "data", os.fspath(self.data))
@@ -128,25 +216,22 @@ class Recipe:
         object.__setattr__(self, "changes", {name: of_text(value) for name, value in self.changes.items()})
         for name, type_ in typing.get_type_hints(type(self)).items():
             object.__setattr__(self, name, conform(name, getattr(self, name), type_))
-        for name, least in (("epochs", 1), ("batch_size", 1), ("size", 1), ("crop", 0), ("erase", 0), ("warmup", 0),
-                            ("weight_decay", 0), ("colour", 0), ("seed", 0), ("clip", 0),
-                            ("auxiliary_weight", 0)):  # fmt: skip
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise InputError(f"{name} is at least {least}, and not {value}")
-        for name in ("lr", "momentum", "weight_decay", "warmup", "gamma", "rubbish", "clip", "colour",
-                     "auxiliary_weight"):  # fmt: skip
-            if not math.isfinite(getattr(self, name)):
-                raise InputError(f"{name} is a finite number, and not {getattr(self, name)}")
+        for name, value in dataclasses.asdict(self).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise InputError(f"{name} is a finite number, and not {value}")
+            least, most = RANGES.get(name, (-math.inf, math.inf))
+            if isinstance(value, int | float) and not least <= value <= most:
+                words = f"lies between {least} and {most}" if most < math.inf else f"is at least {least}"
+                raise InputError(f"{name} {words}, and is not {value}")
         if self.in_channels not in (None, 1, 3):
             raise InputError(f"in_channels is 1 (grey) or 3 (colour), and not {self.in_channels}")
-        for name in ("momentum", "label_smoothing", "colour"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name} lies between 0 and 1, and is not {getattr(self, name)}")
         if not 0 < self.validation < 1:
             raise InputError(f"validation is a share between 0 and 1, and not {self.validation}")
-        if not self.lr > 0:
-            raise InputError(f"lr is above 0, and not {self.lr}")
+        for name in ("lr", "layer_decay"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name} is above 0, and not {getattr(self, name)}")
+        if self.thaw and self.freeze is None:
+            raise InputError("thaw lets stages learn that freeze names, and there is no freeze")
 
     @classmethod
     def read(cls, path: Path) -> "Recipe":

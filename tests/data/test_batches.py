@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convatlas.data.batches import Augmentation, Batches, in_order
+from convatlas.data.batches import Augmentation, Batches, Shard, in_order
 from convatlas.data.images import Preparation
 from convatlas.data.pixels import Pixels
 
@@ -89,11 +89,16 @@ def batches(count: int = 50, **changes: object) -> Batches:
 
 
 def epoch_by_index(source: Batches, epoch: int) -> dict[int, torch.Tensor]:
-    return {int(i): image for batch in source.epoch(epoch) for i, image in zip(batch.labels, batch.images, strict=True)}
+    return {
+        int(i): image
+        for step in source.epoch(epoch)
+        for batch in step.parts
+        for i, image in zip(batch.labels, batch.images, strict=True)
+    }
 
 
 def test_an_epoch_has_every_image_once_in_batches_of_nearly_one_size() -> None:
-    sizes = [len(batch.labels) for batch in batches().epoch(0)]
+    sizes = [step.images for step in batches().epoch(0)]
     assert sizes == [13, 13, 12, 12]
     assert len(batches()) == 4
     assert len(epoch_by_index(batches(), 0)) == 50
@@ -109,13 +114,30 @@ def test_epochs_and_seeds_differ() -> None:
     first = epoch_by_index(batches(), 0)
     for other in (epoch_by_index(batches(), 1), epoch_by_index(batches(seed=1), 0)):
         assert sum(not torch.equal(first[i], other[i]) for i in range(50)) > 45
-    orders = {tuple(int(i) for b in batches().epoch(e) for i in b.labels) for e in range(3)}
+    orders = {tuple(int(i) for step in batches().epoch(e) for i in step.parts[0].labels) for e in range(3)}
     assert len(orders) == 3
+
+
+@pytest.mark.parametrize(("world", "parts", "start"), [(2, 1, 0), (1, 3, 2), (3, 2, 1)])
+def test_processes_and_parts_share_a_step_without_losing_or_doubling_an_image(
+    world: int, parts: int, start: int
+) -> None:
+    whole = list(batches().epoch(2))[start:]
+    shared = [batches(shard=Shard(rank, world), parts=parts).epoch(2, start=start) for rank in range(world)]
+    for step, *shares in zip(whole, *shared, strict=True):
+        assert all(share.images == step.images and len(share.parts) == parts for share in shares)
+        for name in ("images", "labels"):
+            together = torch.cat([getattr(part, name) for share in shares for part in share.parts])
+            assert torch.equal(together, getattr(step.parts[0], name))
 
 
 def test_evaluation_takes_images_in_order_and_as_they_are() -> None:
     source = batches()
-    seen = list(in_order(source.pixels, source.preparation, batch_size=20, device=source.device, channels_last=True))
+    seen = list(
+        in_order(
+            source.pixels, source.preparation, batch_size=20, device=source.pixels.images.device, channels_last=True
+        )
+    )
     assert torch.cat([b.labels for b in seen]).tolist() == list(range(50))
     expected = (source.pixels.images.float() / 255 - 0.5) / 0.25
     torch.testing.assert_close(torch.cat([b.images for b in seen]), expected, atol=1e-5, rtol=0)

@@ -1,6 +1,6 @@
 """Batches: in an order and with an augmentation that are functions of (seed, epoch, index)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,6 +15,16 @@ from convatlas.data.images import Preparation
 from convatlas.data.pixels import Pixels
 
 
+class Shard(NamedTuple):
+    """Which of the processes that share the work this one is."""
+
+    rank: int = 0
+    world: int = 1
+
+
+ALONE = Shard()
+
+
 class Batch(NamedTuple):
     """Images that are ready for the network, and their classes."""
 
@@ -22,6 +32,18 @@ class Batch(NamedTuple):
     """float32 (N, C, H, W), normalised."""
     labels: Tensor
     """int64 (N,)."""
+    others: Tensor | None = None
+    """int64 (N,): the classes of the images that are mixed in, where any are."""
+    share: Tensor | None = None
+    """float32 (N,): how much of each image is its own."""
+
+
+class Step(NamedTuple):
+    """What a process learns in a step, in parts that fit into its memory one at a time."""
+
+    images: int
+    """In the whole step, over all processes."""
+    parts: Sequence[Batch]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,48 +106,59 @@ class Augmentation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batches:
-    """Training batches. The images stay `uint8` on the device, and are augmented there, a batch at a time."""
+    """Training batches. The images come as `uint8` onto the device, and are augmented there, a batch at a time."""
 
     pixels: Pixels
     preparation: Preparation
     augmentation: Augmentation
     batch_size: int
+    """Over all processes."""
     seed: int
     channels_last: bool
-
-    @property
-    def device(self) -> torch.device:
-        """Where the images are."""
-        return self.pixels.images.device
+    shard: Shard = ALONE
+    parts: int = 1
+    """Of a process's share of a step."""
 
     def __len__(self) -> int:
-        """How many batches an epoch has."""
+        """How many steps an epoch has."""
         return -(-len(self.pixels) // self.batch_size)
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """The batches of an epoch: all images once, in batches that differ in size by at most one."""
-        shuffled = order(self.seed, epoch, len(self.pixels))
-        for index in np.array_split(shuffled, len(self)):
-            yield self.make(index, epoch)
+    def epoch(self, epoch: int, *, start: int = 0) -> Iterator[Step]:
+        """The steps of an epoch from `start` on: all images once, in steps that differ in size by at most one."""
+        steps = np.array_split(order(self.seed, epoch, len(self.pixels)), len(self))[start:]
+        shares = [
+            part
+            for index in steps
+            for part in np.array_split(np.array_split(index, self.shard.world)[self.shard.rank], self.parts)
+        ]
+        fetched = zip(shares, self.pixels.fetches(shares), strict=True)
+        for index in steps:
+            yield Step(len(index), [self.make(*next(fetched), epoch) for _ in range(self.parts)])
 
-    def make(self, index: NDArray[np.int64], epoch: int) -> Batch:
-        """The images at `index` as the epoch shows them."""
-        chosen = torch.from_numpy(index).to(self.device)
-        images = self.pixels.images[chosen]
+    def make(self, index: NDArray[np.int64], images: Tensor, epoch: int) -> Batch:
+        """The images, which are those at `index`, as the epoch shows them."""
         where = {"seed": self.seed, "epoch": epoch}
         images = self.augmentation.move(images, index, **where)
         images = self.preparation.normalize(self.augmentation.recolour(images, index, **where))
         images = self.augmentation.blank(images, index, **where)
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
-        return Batch(images.contiguous(memory_format=layout), self.pixels.labels[chosen])
+        labels = self.pixels.labels[torch.from_numpy(index)].to(images.device)
+        return Batch(images.contiguous(memory_format=layout), labels)
 
 
 def in_order(
-    pixels: Pixels, preparation: Preparation, *, batch_size: int, device: torch.device, channels_last: bool
+    pixels: Pixels,
+    preparation: Preparation,
+    *,
+    batch_size: int,
+    device: torch.device,
+    channels_last: bool,
+    shard: Shard = ALONE,
 ) -> Iterator[Batch]:
-    """All images once, in their order and as they are: for evaluation."""
+    """All images once, or this process's share of them, in their order and as they are: for evaluation."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    for start in range(0, len(pixels), batch_size):
-        images = preparation.normalize(pixels.images[start : start + batch_size].to(device))
-        labels = pixels.labels[start : start + batch_size].to(device)
-        yield Batch(images.contiguous(memory_format=layout), labels)
+    starts = range(0, len(pixels), batch_size)[shard.rank :: shard.world]
+    shares = [np.arange(start, min(start + batch_size, len(pixels))) for start in starts]
+    for index, images in zip(shares, pixels.fetches(shares), strict=True):
+        images = preparation.normalize(images.to(device))
+        yield Batch(images.contiguous(memory_format=layout), pixels.labels[torch.from_numpy(index)].to(device))

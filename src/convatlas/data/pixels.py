@@ -3,7 +3,7 @@
 import hashlib
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -56,8 +56,13 @@ class Pixels:
         return Pixels(self.images[chosen], self.labels[chosen], names, self.digests[index])
 
     def to(self, device: torch.device) -> "Pixels":
-        """The same, with images and labels on `device`."""
-        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+        """The same, with images on `device`."""
+        return replace(self, images=self.images.to(device))
+
+    def fetches(self, indices: Iterable[NDArray[np.int64]]) -> Iterator[Tensor]:
+        """`uint8 (N, C, H, W)`: the images at each of these indices, in turn."""
+        for index in indices:
+            yield self.images[torch.from_numpy(index).to(self.images.device)]
 
     def moments(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and deviation of each channel over all images, of pixels scaled to 0…1, to four digits."""

@@ -193,7 +193,7 @@ def train_epoch(
     started, seen = time.perf_counter(), 0
     total_loss = torch.zeros((), device=accelerator.device)
     right = torch.zeros((), device=accelerator.device)
-    for step, batch in enumerate(batches.epoch(epoch), start=epoch * len(batches)):
+    for step, (_, (batch,)) in enumerate(batches.epoch(epoch), start=epoch * len(batches)):
         lr = learning_rate(recipe, step, steps_per_epoch=len(batches))
         for group in optimizer.param_groups:
             group["lr"] = lr

@@ -15,6 +15,9 @@ class StochasticDepth(nn.Module):
     gradients are then 0 instead of none, and its batch norms see the batches that it is dropped for.
     """
 
+    generator: torch.Generator | None = None
+    """What draws, where it is not torch's own: so that processes which share a step drop the same branches."""
+
     def __init__(self, survival: float) -> None:
         super().__init__()
         self.survival = survival
@@ -25,7 +28,7 @@ class StochasticDepth(nn.Module):
             return self.survival * branch(x)
         if torch.compiler.is_compiling():
             return branch(x) * (torch.rand((), device=x.device) < self.survival)
-        return branch(x) if torch.rand(()).item() < self.survival else None
+        return branch(x) if torch.rand((), generator=self.generator).item() < self.survival else None
 
     def extra_repr(self) -> str:
         """The probability."""

@@ -1,11 +1,13 @@
 """What is looked at before a run starts: all that can be refused is refused here, before anything is written."""
 
+import math
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import torch
 
 from convatlas.data import Preparation, Splits, load_splits, open_source
+from convatlas.data.batches import ALONE, Shard
 from convatlas.data.chance import seed_torch
 from convatlas.data.source import Source
 from convatlas.errors import InputError
@@ -13,6 +15,7 @@ from convatlas.layers.init import he_, xavier_
 from convatlas.models import build, model_card
 from convatlas.network import Network
 from convatlas.training import machine as machines
+from convatlas.training.freezing import check_freeze
 from convatlas.training.machine import Machine
 from convatlas.training.progress import Display
 from convatlas.training.recipe import AUXILIARY, Recipe
@@ -36,7 +39,7 @@ class Job:
     machine: Machine
 
 
-def prepare(recipe: Recipe, display: Display) -> Job:
+def prepare(recipe: Recipe, display: Display, shard: Shard = ALONE) -> Job:
     """Read the data, build the network, choose for the machine, and fill in what the recipe leaves open."""
     card = model_card(recipe.model)
     machine = machines.choose(recipe)
@@ -47,6 +50,7 @@ def prepare(recipe: Recipe, display: Display) -> Job:
     side = recipe.size or (trial.least_size if trial.fixed_size else card.input_size[1])
     size = (channels, side, side)
     check_size(trial, size)
+    check_freeze(trial, recipe)
     if trial.auxiliary is None and recipe.auxiliary_weight != AUXILIARY:
         raise InputError(
             f"{recipe.model} has no auxiliary classifiers that auxiliary_weight could be of; googlenet has them, with "
@@ -81,15 +85,43 @@ def prepare(recipe: Recipe, display: Display) -> Job:
 
     seed_torch(recipe.seed, "weights")
     network = make_network(recipe, len(splits.classes), channels)
-    machines.check_memory(network, size, min(recipe.batch_size, len(splits.train)), machine.device)
+    recipe = replace(
+        recipe,
+        accumulate=parts_of(recipe, network, size, len(splits.train), shard.world, machine),
+    )
     display.say(
         f"{recipe.model}: {sum(p.numel() for p in network.parameters()):,} parameters, "
         f"{card.paper.authors.split(',')[0]} {card.year}"
     )
     display.say(f"{source.name}: {source.layout}; {described(splits)}")
     say_doubts(source, splits, display)
-    display.say(str(machine))
+    say_machine(machine, recipe, shard, display)
     return Job(recipe=recipe, splits=splits, bundle=bundle, network=network, machine=machine)
+
+
+def parts_of(
+    recipe: Recipe, network: Network, size: tuple[int, int, int], images: int, processes: int, machine: Machine
+) -> int:
+    """In how many parts a process learns its share of a step: as the recipe says, or as few as its memory takes.
+
+    Raises InputError where memory is too small for that, and where a part would be left without an image.
+    """
+    smallest = images // -(-images // recipe.batch_size)  # step of an epoch
+    share = -(-min(recipe.batch_size, images) // processes)
+    image = machines.bytes_an_image(network, size, share)
+    free = machines.free_memory(machine.device) // (processes if machine.device == "cpu" else 1)
+    parts = recipe.accumulate or max(1, math.ceil(share * image / (0.8 * free)))
+    if -(-share // parts) * image > free or parts > share:
+        raise InputError(
+            f"a batch of {-(-share // parts):,} images takes about {-(-share // parts) * image / 2**30:.1f} GB, and "
+            f"{free / 2**30:.1f} GB are free; choose a smaller --size, or a larger --accumulate"
+        )
+    if parts * processes > smallest:
+        raise InputError(
+            f"{some(smallest, 'image')} a step cannot be shared by {some(processes, 'process', 'processes')} in "
+            f"{some(parts, 'part')} each; choose a larger --batch-size"
+        )
+    return parts
 
 
 def described(splits: Splits) -> str:
@@ -117,6 +149,13 @@ def say_doubts(source: Source, splits: Splits, display: Display) -> None:
             display.say(
                 f"only {some(len(pixels), 'image')} to {part}: one is {100 / len(pixels):.1f} % of the accuracy"
             )
+
+
+def say_machine(machine: Machine, recipe: Recipe, shard: Shard, display: Display) -> None:
+    """Say where a run computes, and how a step is shared."""
+    shared = f", {shard.world} processes" if shard.world > 1 else ""
+    parts = f", each step in {recipe.accumulate} parts" if recipe.accumulate != 1 else ""
+    display.say(f"{machine}{shared}{parts}")
 
 
 def over_channels(values: tuple[float, ...], channels: int) -> tuple[float, ...]:

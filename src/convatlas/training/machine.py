@@ -86,11 +86,12 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in packages}
 
 
-def check_memory(network: nn.Module, size: tuple[int, int, int], batch_size: int, device: str) -> None:
-    """Raise InputError where a training step on `batch_size` images would not fit into the memory that is free.
+def bytes_an_image(network: nn.Module, size: tuple[int, int, int], batch_size: int) -> float:
+    """How much memory a training step takes for each image of `size`, about.
 
     The tensors that the backward pass keeps are added up for two images, or one if the batch has no more; a step
-    takes them for the whole batch, and half as much again for what lives between two layers.
+    takes them for the whole batch, and half as much again for what lives between two layers. Raises InputError where
+    a batch of one cannot be normalised.
     """
     kept: dict[int, int] = {}
 
@@ -108,14 +109,8 @@ def check_memory(network: nn.Module, size: tuple[int, int, int], batch_size: int
         raise InputError(
             f"a batch of one image of {size[1]}×{size[2]} cannot be normalised; choose a larger --batch-size"
         ) from error
-    image = 1.5 * sum(nbytes for pointer, nbytes in kept.items() if pointer not in weights) / count
     del answer
-    free = free_memory(device)
-    if batch_size * image > free:
-        raise InputError(
-            f"a batch of {batch_size:,} images takes about {batch_size * image / 2**30:.1f} GB, and "
-            f"{free / 2**30:.1f} GB are free; choose --batch-size {max(1, int(0.8 * free / image)):,} or less"
-        )
+    return 1.5 * sum(nbytes for pointer, nbytes in kept.items() if pointer not in weights) / count
 
 
 def free_memory(device: str) -> int:

@@ -1,6 +1,6 @@
 """What a run shows while it goes on: one line a fact and a bar, on stderr. Results go to stdout elsewhere."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -46,16 +46,18 @@ class Display:
             console=self.console, transient=True, refresh_per_second=5, disable=not self.console.is_terminal,
         ) as self.bar:  # fmt: skip
             self.task = self.bar.add_task(
-                "", total=epochs * steps, completed=done * steps, epochs=epochs, epoch=done + 1,
+                "", total=epochs * steps, completed=done, epochs=epochs, epoch=done // steps + 1,
                 standing="compiling" if compiled else "starting",
             )  # fmt: skip
             yield
         self.bar = None
 
-    def step(self, *, done: int, epoch: int, loss: float, accuracy: float, speed: float) -> None:
-        """`done` steps of the run are made; loss and accuracy (per cent) are of this epoch so far."""
+    def step(self, *, done: int, epoch: int, sums: Mapping[str, float], world: int) -> None:
+        """`done` steps of the run are made; the sums are of one of `world` processes, in this epoch so far."""
         if self.bar is not None and self.task is not None:
-            standing = f"loss {loss:.4f}  accuracy {accuracy:.1f} %  {speed:,.0f} images/s"
+            mine = sums["images"] / world
+            loss, accuracy, speed = sums["loss"] / mine, sums["right"] / mine, sums["images"] / sums["seconds"]
+            standing = f"loss {loss:.4f}  accuracy {accuracy:.1%}  {speed:,.0f} images/s"
             self.bar.update(self.task, completed=done, epoch=epoch, standing=standing)
 
     def epoch(self, row: Row, *, epochs: int, best: bool) -> None:

@@ -233,6 +233,17 @@ class Recipe:
         if self.thaw and self.freeze is None:
             raise InputError("thaw lets stages learn that freeze names, and there is no freeze")
 
+    def differences(self, whole: "Recipe") -> str:
+        """What this recipe, as far as it says anything, asks for otherwise than the `whole` one; empty: nothing."""
+        resolved = {"data", "precision", "mean", "std"}  # are written otherwise in a whole recipe
+        pairs = {f.name: (getattr(self, f.name), getattr(whole, f.name)) for f in dataclasses.fields(self)}
+        other = [
+            f"{name} is {theirs!r} there, and {ours!r} here"
+            for name, (ours, theirs) in pairs.items()
+            if ours is not None and ours != theirs and name not in resolved
+        ]
+        return "; ".join(other[:3])
+
     @classmethod
     def read(cls, path: Path) -> "Recipe":
         """The recipe in a YAML file. Raises InputError for an unknown field, and lists the known ones."""

@@ -1,12 +1,13 @@
 """A run's folder: what is in it, and how it is written, whole or not at all."""
 
 import csv
+import hashlib
 import io
 import itertools
 import json
 import pickle
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,15 +28,25 @@ KEPT = 2
 
 
 class State(TypedDict):
-    """A checkpoint: what is needed to go on after an epoch. Order and augmentation follow from the recipe."""
+    """A checkpoint: what is needed to go on after a step. Order and augmentation follow from the recipe."""
 
-    network: dict[str, torch.Tensor]
-    optimizer: dict[str, Any]
-    best: dict[str, torch.Tensor]
-    """The network's weights after the best epoch so far."""
-    rows: list[Row]
+    recipe: dict[str, Any]
+    """By which a changed one is told."""
     data: str
     """A hash of all images and labels, by which other data are told."""
+    step: int
+    """Steps made, over the whole run."""
+    network: dict[str, torch.Tensor]
+    optimizer: dict[str, Any]
+    average: dict[str, torch.Tensor]
+    """Of the weights, where one is kept."""
+    best: dict[str, torch.Tensor]
+    """The network's weights after the best epoch so far; empty before the first has ended."""
+    rows: list[Row]
+    sums: dict[str, float]
+    """Of the epoch that is going on."""
+    place: dict[str, Any]
+    """In the data, where they are read on and not by index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,34 +151,40 @@ class Run:
         write_text(self.directory / "split.csv", text.getvalue())
 
     def save_state(self, state: State) -> None:
-        """Keep a checkpoint of what is needed to go on after the last of its epochs, and the one before it."""
+        """Keep a checkpoint of what is needed to go on after the last of its steps, and the one before it."""
         folder = self.directory / "state"
         folder.mkdir(exist_ok=True)
         content = io.BytesIO()
         torch.save(state, content)  # to memory: on a full disk, torch's own writer fails in ways that cannot be told
-        with writing(folder / f"epoch-{len(state['rows']):05d}.pt") as path:
+        with writing(folder / f"step-{state['step']:09d}-{digest(content.getbuffer())}.pt") as path:
             path.write_bytes(content.getbuffer())
-        for old in sorted(folder.glob("epoch-*.pt"), key=epoch_of)[:-KEPT]:
+        for old in checkpoints(folder)[KEPT:]:
             old.unlink()
 
-    def load_state(self) -> State | None:
-        """The newest checkpoint that can be read, or None where there is none.
+    def load_state(self, say: Callable[[str], object] = print) -> State | None:
+        """The newest checkpoint that is whole, or None where there is none; of a damaged one it is said.
 
-        Raises InputError where there are some and none can be read.
+        Raises InputError where there are some and none is whole.
         """
-        paths = sorted((self.directory / "state").glob("epoch-*.pt"), key=epoch_of, reverse=True)
+        paths = checkpoints(self.directory / "state")
         for path in paths:
             try:
-                state = torch.load(path, map_location="cpu", weights_only=True)
+                content = path.read_bytes()
+                if path.stem.endswith(digest(content)):  # torch's reader takes changed bits without a word
+                    return cast(State, torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
             except (RuntimeError, EOFError, OSError, pickle.UnpicklingError):
-                continue
-            if isinstance(state, dict) and set(state) == set(State.__annotations__):
-                return cast(State, state)
+                pass
+            say(f"the checkpoint {path} is damaged; the one before it is taken")
         if paths:
             raise InputError(f"none of the checkpoints in {self.directory / 'state'} can be read; train anew")
         return None
 
 
-def epoch_of(path: Path) -> int:
-    """The epoch after which a checkpoint was made."""
-    return int(path.stem.removeprefix("epoch-"))
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, the newest first."""
+    return sorted(folder.glob("step-*.pt"), reverse=True)
+
+
+def digest(content: bytes | memoryview) -> str:
+    """By which changed bytes are told."""
+    return hashlib.blake2b(content, digest_size=8).hexdigest()

@@ -1,0 +1,146 @@
+"""Several processes that learn one network: how they start, what they agree on, and one normalisation for all."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator, PartialState
+from accelerate.state import AcceleratorState
+from accelerate.utils import broadcast_object_list
+from torch import Tensor, distributed, nn
+
+from convatlas.data.batches import Shard
+from convatlas.errors import InputError
+from convatlas.wording import some
+
+
+def several() -> bool:
+    """Whether this process was started as one of several, by torchrun, `accelerate launch` or `--devices`."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+@contextmanager
+def joined(device: str) -> Iterator[Shard]:
+    """Which of the processes this is, once they have found each other; at the end they part.
+
+    `device` is what the recipe asks for. Raises InputError where a machine has fewer GPUs than processes.
+    """
+    try:
+        if not several():
+            yield Shard()
+            return
+        cpu = device == "cpu" or not torch.cuda.is_available()
+        local = int(os.environ.get("LOCAL_RANK", "0"))
+        if not cpu and local >= torch.cuda.device_count():
+            there = some(torch.cuda.device_count(), "GPU")
+            raise InputError(f"this machine has {there}, and process {local + 1} wants one of its own; start fewer")
+        state = PartialState(cpu=cpu)
+        yield Shard(state.process_index, state.num_processes)
+    finally:
+        AcceleratorState._reset_state(reset_partial_state=True)
+        if distributed.is_available() and distributed.is_initialized():
+            distributed.destroy_process_group()
+
+
+def told(value: Any) -> Any:
+    """The first process's value, in all of them."""
+    if several():
+        (value,) = broadcast_object_list([value])
+    return value
+
+
+def agreed(accelerator: Accelerator, *flags: bool) -> tuple[bool, ...]:
+    """Each flag, raised where any process raises it: all of them stop and save at one step."""
+    if accelerator.num_processes == 1:
+        return flags
+    raised = torch.tensor(flags, dtype=torch.int32, device=accelerator.device)
+    distributed.all_reduce(raised, distributed.ReduceOp.MAX)
+    return tuple(bool(flag) for flag in raised.tolist())
+
+
+def added(accelerator: Accelerator, values: Tensor) -> Tensor:
+    """The sum of the processes' values, in all of them."""
+    if accelerator.num_processes > 1:
+        distributed.all_reduce(values)
+    return values
+
+
+class _Added(torch.autograd.Function):
+    """The sum over all processes; its gradient is the sum of theirs."""
+
+    @staticmethod
+    def forward(_: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(_: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].clone()
+        distributed.all_reduce(total)
+        return total
+
+
+def _added(x: Tensor) -> Tensor:
+    total: Tensor = _Added.apply(x)  # type: ignore[no-untyped-call]
+    return total
+
+
+class SynchronizedBatchNorm2d(nn.BatchNorm2d):
+    """Batch normalisation by the images of all processes, on processors, for which torch has none."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(N, C, H, W) -> (N, C, H, W)`."""
+        if not self.training:
+            return super().forward(x)
+        values = x.float()
+        count = _added(values.new_tensor(x.numel() / x.shape[1]))
+        mean = _added(values.sum((0, 2, 3))) / count
+        centred = values - mean[:, None, None]
+        variance = _added(centred.square().sum((0, 2, 3))) / count
+        if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
+            with torch.no_grad():
+                self.num_batches_tracked += 1
+                factor = self.momentum or 1 / self.num_batches_tracked.item()
+                self.running_mean.lerp_(mean, factor)
+                self.running_var.lerp_(variance * count / (count - 1), factor)
+        scaled = centred * (variance + self.eps).rsqrt()[:, None, None]
+        if self.affine:
+            scaled = scaled * self.weight[:, None, None] + self.bias[:, None, None]
+        return scaled.to(x.dtype)
+
+
+def synchronize(network: nn.Module, device: torch.device) -> None:
+    """Have every batch normalisation of the network see the images of all processes; its weights stay as they are."""
+    if device.type == "cuda":
+        for name, child in network.named_children():
+            setattr(network, name, nn.SyncBatchNorm.convert_sync_batchnorm(child))  # type: ignore[no-untyped-call]
+        return
+    for layer in network.modules():
+        if type(layer) is nn.BatchNorm2d:
+            layer.__class__ = SynchronizedBatchNorm2d
+
+
+def launch(directory: Path, *, devices: int) -> None:
+    """Train in the folder with so many processes on this machine: each goes on with the run there, or begins it.
+
+    Raises WorkError where one of them fails.
+    """
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    threads = max(1, (os.cpu_count() or 1) // devices)
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    config = LaunchConfig(
+        min_nodes=1, max_nodes=1, nproc_per_node=devices, run_id=str(os.getpid()), rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0", max_restarts=0, monitor_interval=0.2,
+    )  # fmt: skip
+    try:
+        elastic_launch(config, sys.executable)("-m", "convatlas", "resume", str(directory))
+    except ChildFailedError as error:
+        _, failure = error.get_first_failure()
+        raise SystemExit(failure.exitcode) from None

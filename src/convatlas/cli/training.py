@@ -1,5 +1,6 @@
 """`convatlas train` and `convatlas resume`."""
 
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,6 +23,8 @@ class TrainOptions:
     """A YAML file with a recipe, such as the recipe.yaml of a run; options given here win over it."""
     output: Annotated[Path | None, arg(metavar="FOLDER")] = None
     """The folder of the run; if not given, a new one under runs/."""
+    devices: Annotated[int, arg(metavar="INT")] = 1
+    """GPUs of this machine that learn together, or processes where there are none; each step is shared by them."""
     json: bool = False
     """Print the results as JSON."""
 
@@ -38,7 +41,7 @@ def train(words: list[str]) -> int:
 
     from convatlas.training.loop import train
 
-    return ended(train(recipe, output=options.output), as_json=options.json)
+    return ended(train(recipe, output=options.output, devices=options.devices), as_json=options.json)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +50,8 @@ class ResumeOptions:
 
     run: Annotated[Positional[Path], arg(metavar="RUN")]
     """The folder of the run."""
+    devices: Annotated[int, arg(metavar="INT")] = 1
+    """As of train; not necessarily as many as it was begun with."""
     json: bool = False
     """Print the results as JSON."""
 
@@ -56,11 +61,13 @@ def resume(words: list[str]) -> int:
     options = parse(ResumeOptions, "resume", words)
     from convatlas.training.loop import resume
 
-    return ended(resume(options.run), as_json=options.json)
+    return ended(resume(options.run, devices=options.devices), as_json=options.json)
 
 
 def ended(run: "Run", *, as_json: bool) -> int:
-    """Print how a run ended, and return the exit status."""
+    """Print how a run ended, and return the exit status. Of several processes the first speaks for all."""
+    if int(os.environ.get("RANK", "0")) > 0:
+        return 0
     results = run.results
     if as_json:
         print_json({"run": str(run.directory), **results})

@@ -157,8 +157,8 @@ def in_order(
 ) -> Iterator[Batch]:
     """All images once, or this process's share of them, in their order and as they are: for evaluation."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    starts = range(0, len(pixels), batch_size)[shard.rank :: shard.world]
-    shares = [np.arange(start, min(start + batch_size, len(pixels))) for start in starts]
+    mine = np.array_split(np.arange(len(pixels)), shard.world)[shard.rank]
+    shares = [mine[start : start + batch_size] for start in range(0, len(mine), batch_size)]
     for index, images in zip(shares, pixels.fetches(shares), strict=True):
         images = preparation.normalize(images.to(device))
         yield Batch(images.contiguous(memory_format=layout), pixels.labels[torch.from_numpy(index)].to(device))

@@ -222,5 +222,5 @@ def make_accelerator(job: Job, directory: Any) -> Accelerator:
         # Batches come in two sizes, so code for each of them is less than code for any: two short compilations.
         dynamo_plugin=TorchDynamoPlugin(backend="inductor" if machine.compiled else "no", dynamic=False),
         log_with=TensorBoardTracker(".", logging_dir=directory),
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=idle, broadcast_buffers=False)],
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=idle)],
     )

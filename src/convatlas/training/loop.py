@@ -22,7 +22,7 @@ from convatlas.training.job import Job, prepare
 from convatlas.training.learning import Learning, best_of, make_accelerator, standing
 from convatlas.training.machine import out_of_memory
 from convatlas.training.optim import learning_rate, loss_of
-from convatlas.training.processes import added, agreed, joined, several, told
+from convatlas.training.processes import added, agreed, check_devices, joined, launch, several, told
 from convatlas.training.progress import Display
 from convatlas.training.recipe import Recipe
 from convatlas.training.run import Row, Run, State
@@ -33,24 +33,43 @@ AGREE_EVERY = 10
 """Steps after which several processes agree whether to stop or to save."""
 
 
-def train(recipe: Recipe, *, output: str | Path | None = None, quiet: bool = False) -> Run:
-    """Train as the recipe says, into the folder `output` or a new one under `runs/`.
+def train(recipe: Recipe, *, output: str | Path | None = None, devices: int = 1, quiet: bool = False) -> Run:
+    """Train as the recipe says, into the folder `output` or a new one under `runs/`, on so many GPUs or processes.
 
     Raises InputError, before anything is written, for a recipe, data or a machine that do not go together, and
     WorkError where the network does not learn. After an interrupt (Ctrl-C) the best weights so far are in the
-    folder, `results["status"]` is "interrupted", and `resume` goes on. Of several processes (torchrun, `accelerate
-    launch`) each calls this; one that is started again goes on with the run in `output`.
+    folder, `results["status"]` is "interrupted", and `resume` goes on. Of several processes that others have started
+    (torchrun, `accelerate launch`) each calls this; one that is started again goes on with the run in `output`.
     """
+    check_devices(devices, recipe.device)
     with alone(recipe.device) as shard:
-        display = Display(quiet=quiet or shard.rank > 0)
+        display = Display(quiet=quiet or shard.rank > 0 or devices > 1)
         if output is not None and several() and (Path(output) / "recipe.yaml").is_file():
             return go_on(Run(Path(output).expanduser()), shard, display, asked=recipe)
         if output is not None:
             Run.check_free(output)
-        job = prepare(recipe, display, shard)
+        job = prepare(recipe, display, Shard(0, devices) if devices > 1 else shard)
         run = told(begin(job, output) if shard.rank == 0 else None)
-        with run.held() if shard.rank == 0 else nullcontext():
-            return learn(job, run, display, saved=None)
+        if devices == 1:
+            with run.held() if shard.rank == 0 else nullcontext():
+                return learn(job, run, display, saved=None)
+    return together(run, devices)
+
+
+def together(run: Run, devices: int) -> Run:
+    """Train what is left of a run in so many processes. Raises WorkError where one of them fails."""
+    status = launch(one_of_several, run.directory, devices=devices)
+    if status not in (0, 130):
+        raise WorkError(f"a process failed; go on with convatlas resume {run.directory} --devices {devices}")
+    return run
+
+
+def one_of_several(directory: str) -> None:
+    """What each process does that `together` starts."""
+    try:
+        resume(directory)
+    except (InputError, WorkError) as error:
+        raise SystemExit(f"convatlas: {error}") from None
 
 
 def begin(job: Job, output: str | Path | None) -> Run:
@@ -61,7 +80,7 @@ def begin(job: Job, output: str | Path | None) -> Run:
     return run
 
 
-def resume(directory: str | Path, *, quiet: bool = False) -> Run:
+def resume(directory: str | Path, *, devices: int = 1, quiet: bool = False) -> Run:
     """Go on with an interrupted run from its last checkpoint, to the same weights as if it had not been stopped.
 
     Raises InputError for a folder that holds no run or one that another process trains, for a recipe or data that are
@@ -70,7 +89,11 @@ def resume(directory: str | Path, *, quiet: bool = False) -> Run:
     run = Run(Path(directory).expanduser())
     if not (run.directory / "recipe.yaml").is_file():
         raise InputError(f"{directory} holds no recipe.yaml, so no run to go on with; name the folder of a run")
-    with alone(Recipe.read(run.directory / "recipe.yaml").device) as shard:
+    device = Recipe.read(run.directory / "recipe.yaml").device
+    check_devices(devices, device)
+    if devices > 1:
+        return together(run, devices)
+    with alone(device) as shard:
         return go_on(run, shard, Display(quiet=quiet or shard.rank > 0))
 
 
@@ -228,8 +251,10 @@ def validate(learning: Learning) -> Row:
         job.splits.val, job.bundle.images, batch_size=batch_of(job.splits.val), device=accelerator.device,
         channels_last=job.machine.channels_last, shard=learning.batches.shard,
     )  # fmt: skip
-    answers = answer(learning.judged, batches)
-    sums = torch.tensor([answers.loss * answers.total, answers.right], dtype=torch.float64)
+    sums = torch.zeros(2, dtype=torch.float64)
+    if learning.batches.shard.rank < len(job.splits.val):  # or else there are more processes than images
+        answers = answer(learning.judged, batches)
+        sums = torch.tensor([answers.loss * answers.total, answers.right], dtype=torch.float64)
     loss, right = added(accelerator, sums.to(accelerator.device, torch.float32)).tolist()
     return {"val_loss": loss / len(job.splits.val), "val_accuracy": 100 * right / len(job.splits.val)}
 
@@ -240,7 +265,7 @@ def interrupts() -> Iterator[list[int]]:
     asked: list[int] = []
 
     def ask(number: int, _: FrameType | None) -> None:
-        if number in asked:  # a launcher may pass on Ctrl-C as SIGTERM, to processes that had it already
+        if number in asked and not several():  # a launcher passes Ctrl-C on to processes that had it already
             raise KeyboardInterrupt
         asked.append(number)
 

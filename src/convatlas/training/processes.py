@@ -1,8 +1,8 @@
 """Several processes that learn one network: how they start, what they agree on, and one normalisation for all."""
 
+import logging
 import os
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -97,7 +97,7 @@ class SynchronizedBatchNorm2d(nn.BatchNorm2d):
         """`(N, C, H, W) -> (N, C, H, W)`."""
         if not self.training:
             return super().forward(x)
-        values = x.float()
+        values = x.double() if x.dtype == torch.float64 else x.float()
         count = _added(values.new_tensor(x.numel() / x.shape[1]))
         mean = _added(values.sum((0, 2, 3))) / count
         centred = values - mean[:, None, None]
@@ -125,22 +125,33 @@ def synchronize(network: nn.Module, device: torch.device) -> None:
             layer.__class__ = SynchronizedBatchNorm2d
 
 
-def launch(directory: Path, *, devices: int) -> None:
-    """Train in the folder with so many processes on this machine: each goes on with the run there, or begins it.
+def check_devices(devices: int, device: str) -> None:
+    """Raise InputError where the machine has fewer GPUs than `devices`, or cores where it computes on these."""
+    gpus = torch.cuda.device_count() if device in ("auto", "cuda") else 0
+    there, what = (gpus, some(gpus, "GPU")) if gpus else (os.cpu_count() or 1, some(os.cpu_count() or 1, "core"))
+    if not 1 <= devices <= there:
+        raise InputError(f"this machine has {what}, and --devices asks for {devices}; choose from 1 to {there}")
 
-    Raises WorkError where one of them fails.
+
+def launch(work: Callable[[str], None], directory: Path, *, devices: int) -> int:
+    """Have so many processes on this machine do the work in the folder, and return the exit status of the worst.
+
+    They are started by torch's elastic launcher, as torchrun does; an interrupt is passed on to them.
     """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    threads = max(1, (os.cpu_count() or 1) // devices)
-    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the processes speak for themselves
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // devices)))
     config = LaunchConfig(
         min_nodes=1, max_nodes=1, nproc_per_node=devices, run_id=str(os.getpid()), rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0", max_restarts=0, monitor_interval=0.2,
+        rdzv_endpoint="localhost:0", max_restarts=0, start_method="spawn",
     )  # fmt: skip
     try:
-        elastic_launch(config, sys.executable)("-m", "convatlas", "resume", str(directory))
+        elastic_launch(config, work)(str(directory))
     except ChildFailedError as error:
-        _, failure = error.get_first_failure()
-        raise SystemExit(failure.exitcode) from None
+        return error.get_first_failure()[1].exitcode or 1
+    except SignalException:
+        return 130
+    return 0

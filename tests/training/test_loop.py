@@ -1,7 +1,6 @@
 """Runs: repeatable, resumable, interruptible, and honest about what was read when."""
 
 import csv
-import errno
 import json
 import os
 import re
@@ -9,52 +8,18 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from trained import QUICK, equal, go, wait_for, weights, without_time
 
 import convatlas as ca
 from convatlas import Recipe
 from convatlas.errors import InputError, WorkError
 from convatlas.training import loop, machine
-from convatlas.training.run import Row, Run
-
-QUICK = Recipe(model="lenet", data="digits", epochs=3, batch_size=256)
-
-
-def go(recipe: Recipe, output: Path) -> Run:
-    return ca.train(recipe, output=output, quiet=True)
-
-
-def weights(run: Run) -> dict[str, torch.Tensor]:
-    return load_file(run.directory / "model.safetensors")
-
-
-def equal(one: Run, other: Run) -> bool:
-    return all(torch.equal(value, weights(other)[key]) for key, value in weights(one).items())
-
-
-def without_time(rows: Sequence[Row]) -> list[Row]:
-    return [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second")} for row in rows]
-
-
-def wait_for(path: Path, child: "subprocess.Popen[str]") -> None:
-    """Return when the file is there, as long as the process lives."""
-    until = time.monotonic() + 120
-    while not path.exists():
-        assert time.monotonic() < until
-        assert child.poll() is None, child.stderr.read() if child.stderr else ""
-        time.sleep(0.05)
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return go(QUICK, tmp_path_factory.mktemp("runs") / "first")
+from convatlas.training.run import Run
 
 
 def test_a_run_folder_holds_what_the_design_says(run: Run) -> None:
@@ -127,134 +92,6 @@ def test_resnet20_learns_simple_shapes(shapes: Path, tmp_path: Path) -> None:
     assert results["test"]["accuracy"] > 80
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
-def test_resuming_gives_the_weights_of_a_run_that_was_never_stopped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str
-) -> None:
-    recipe = replace(QUICK, epochs=4, optimizer=optimizer, lr=0.01, erase=3, colour=0.1)  # type: ignore[arg-type]
-    whole = go(recipe, tmp_path / "whole")
-
-    monkeypatch.setattr(loop, "SAVE_EVERY", 0.0)
-    train_epoch = loop.train_epoch
-
-    def stopped(epoch: int, *arguments: object, **options: object) -> Row:
-        if epoch == 2:
-            raise KeyboardInterrupt
-        return train_epoch(epoch, *arguments, **options)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(loop, "train_epoch", stopped)
-    with pytest.raises(KeyboardInterrupt):
-        go(recipe, tmp_path / "parts")
-    monkeypatch.setattr(loop, "train_epoch", train_epoch)
-    resumed = ca.resume(tmp_path / "parts", quiet=True)
-    assert equal(whole, resumed)
-    assert without_time(resumed.metrics) == without_time(whole.metrics)
-    assert len(list((resumed.directory / "state").iterdir())) == 2
-
-
-def test_a_damaged_checkpoint_is_passed_over_for_the_one_before_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(loop, "SAVE_EVERY", 0.0)
-    run = go(QUICK, tmp_path / "run")
-    newest = sorted((run.directory / "state").iterdir())[-1]
-    newest.write_bytes(newest.read_bytes()[:1000])
-    (run.directory / "results.json").unlink()
-    state = run.load_state()
-    assert state is not None
-    assert len(state["rows"]) == 2
-    before = weights(run)
-    assert all(torch.equal(v, before[k]) for k, v in weights(ca.resume(run.directory, quiet=True)).items())
-
-
-def test_resuming_on_other_data_is_refused(shapes: Path, tmp_path: Path) -> None:
-    run = go(Recipe(model="resnet20", data=str(shapes), epochs=2, size=8), tmp_path / "run")
-    (run.directory / "results.json").unlink()
-    before = {path: path.read_bytes() for path in run.directory.rglob("*") if path.is_file()}
-    (shapes / "lying" / "lying0.png").write_bytes((shapes / "lying" / "lying1.png").read_bytes())
-    with pytest.raises(InputError, match=r"is not what .* was trained on; put the images back as they were"):
-        ca.resume(run.directory, quiet=True)
-    with pytest.raises(InputError, match="no run to go on with"):
-        ca.resume(shapes, quiet=True)
-    assert before == {path: path.read_bytes() for path in run.directory.rglob("*") if path.is_file()}
-
-
-def test_a_run_whose_checkpoints_are_all_damaged_is_not_silently_begun_anew(tmp_path: Path) -> None:
-    run = go(QUICK, tmp_path / "run")
-    (run.directory / "results.json").unlink()
-    for damage in (lambda path: path.write_bytes(b"damaged"), lambda path: torch.save([1, 2], path)):
-        for path in (run.directory / "state").iterdir():
-            damage(path)
-        with pytest.raises(InputError, match=r"none of the checkpoints in .* can be read"):
-            ca.resume(run.directory, quiet=True)
-
-
-def test_a_resumed_and_interrupted_run_has_the_weights_that_its_record_names(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Killed five epochs after its last checkpoint, resumed, and stopped at once."""
-    recipe = replace(QUICK, epochs=8, batch_size=64)
-    monkeypatch.setattr(loop, "SAVE_EVERY", 0.0)
-    save_state = Run.save_state
-    monkeypatch.setattr(
-        Run, "save_state", lambda run, state: save_state(run, state) if len(state["rows"]) == 3 else None
-    )
-    run = go(recipe, tmp_path / "run")
-    (run.directory / "results.json").unlink()
-    rows = run.metrics
-    assert max(rows, key=loop.standing)["epoch"] > 3
-
-    def stopped(*arguments: object) -> Row:
-        arguments[6].append(signal.SIGINT)  # type: ignore[attr-defined]
-        return rows[3]
-
-    monkeypatch.setattr(loop, "train_epoch", stopped)
-    results = ca.resume(run.directory, quiet=True).results
-    assert results["status"] == "interrupted"
-    assert results["best_epoch"] == max(rows[:3], key=loop.standing)["epoch"]
-    assert results["val"]["accuracy"] == pytest.approx(rows[results["best_epoch"] - 1]["val_accuracy"], abs=1e-3)
-
-
-def test_a_killed_run_resumes_to_the_weights_of_one_that_was_never_stopped(tmp_path: Path) -> None:
-    code = "from convatlas.training import loop; loop.SAVE_EVERY = 0.0; from convatlas.cli import main; main()"
-    words = ["train", "plain20", "--size", "12", "--epochs", "40", "--batch-size", "512", "--colour", "0.2"]
-    command = [sys.executable, "-c", code, *words, "--output", str(tmp_path / "parts")]
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    until = time.monotonic() + 120
-    while len(Run(tmp_path / "parts").metrics) < 3:
-        assert time.monotonic() < until
-        assert child.poll() is None
-        time.sleep(0.02)
-    child.kill()
-    child.wait()
-    assert len(Run(tmp_path / "parts").metrics) < 40
-    recipe = Recipe.read(tmp_path / "parts" / "recipe.yaml")
-    resumed = ca.resume(tmp_path / "parts", quiet=True)
-    whole = go(recipe, tmp_path / "whole")
-    assert equal(whole, resumed)
-    assert without_time(resumed.metrics) == without_time(whole.metrics)
-
-
-def test_an_interrupt_after_an_epoch_keeps_that_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    train_epoch, validate = loop.train_epoch, loop.validate
-    stops: list[list[int]] = []
-
-    def remembered(*arguments: object) -> Row:
-        stops.append(arguments[6])  # type: ignore[arg-type]
-        return train_epoch(*arguments)  # type: ignore[arg-type]
-
-    def interrupted(*arguments: object) -> Row:
-        if len(stops) == 2:
-            stops[-1].append(signal.SIGINT)
-        return validate(*arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(loop, "train_epoch", remembered)
-    monkeypatch.setattr(loop, "validate", interrupted)
-    run = go(QUICK, tmp_path / "run")
-    assert run.results["status"] == "interrupted"
-    assert [row["epoch"] for row in run.metrics] == [1, 2]
-
-
 def test_looking_at_the_memory_leaves_the_network_as_it_was_drawn() -> None:
     from convatlas.data.chance import seed_torch
     from convatlas.models import build
@@ -286,12 +123,6 @@ def test_two_trainings_in_threads_do_not_disturb_each_other(run: Run, tmp_path: 
     with ThreadPoolExecutor(2) as pool:
         runs = list(pool.map(lambda name: go(QUICK, tmp_path / name), ("a", "b")))
     assert all(equal(run, other) for other in runs)
-
-
-def test_several_processes_are_refused_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(InputError, match="several processes is not there yet"):
-        go(QUICK, tmp_path / "run")
 
 
 def test_lenet5_takes_colour_with_the_papers_scaling_on_each_channel(shapes: Path, tmp_path: Path) -> None:
@@ -425,26 +256,6 @@ def test_a_disk_that_fills_up_leaves_the_old_files_whole(tmp_path: Path) -> None
     assert before == {path: path.read_bytes() for path in run.directory.rglob("*") if path.is_file()}
 
 
-def test_a_checkpoint_that_does_not_fit_is_named_and_the_one_before_it_stays(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import shutil
-
-    copied = Run(shutil.copytree(run.directory, tmp_path / "copy"))
-    state = copied.load_state()
-    assert state is not None
-    before = sorted((copied.directory / "state").iterdir())
-
-    def full(_: Path, __: object) -> int:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OSError, match="No space left") as error:
-        copied.save_state(state)
-    assert "state/epoch-" in error.value.filename
-    assert sorted((copied.directory / "state").iterdir()) == before
-
-
 def test_tensorboard_can_read_the_events(run: Run) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -480,33 +291,6 @@ def test_a_run_that_is_being_trained_is_not_resumed_by_another_process(tmp_path:
             child.kill()
     with Run(tmp_path / "run").held():
         pass  # the lock does not outlive the process that was killed
-
-
-def test_a_run_that_is_killed_while_it_is_tested_ends_when_it_is_resumed(tmp_path: Path) -> None:
-    code = (
-        "import os; from convatlas.training import loop, report; "
-        "report.write_report = lambda *_, **__: os.kill(os.getpid(), 9); from convatlas.cli import main; main()"
-    )
-    words = ["train", "--epochs", "3", "--batch-size", "256", "--output", str(tmp_path / "run")]
-    killed = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, check=False)
-    assert killed.returncode == -signal.SIGKILL
-    assert not (tmp_path / "run" / "report.html").exists()
-    resumed = ca.resume(tmp_path / "run", quiet=True)
-    assert (tmp_path / "run" / "report.html").is_file()
-    assert equal(resumed, go(QUICK, tmp_path / "whole"))
-
-
-def test_a_second_interrupt_ends_at_once_and_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def twice(*_: object) -> Row:
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
-        raise AssertionError("the second one did not arrive")
-
-    monkeypatch.setattr(loop, "train_epoch", twice)
-    with pytest.raises(KeyboardInterrupt, match=f"go on with convatlas resume {tmp_path / 'run'}"):
-        go(QUICK, tmp_path / "run")
-    monkeypatch.undo()
-    assert equal(ca.resume(tmp_path / "run", quiet=True), go(QUICK, tmp_path / "whole"))
 
 
 def test_what_makes_figures_doubtful_is_said_before_the_training(

@@ -6,13 +6,14 @@ from convatlas.training import machine as machines
 from convatlas.training.evaluation import evaluate
 from convatlas.training.job import Job
 from convatlas.training.progress import Display
-from convatlas.training.report import write_report
 from convatlas.training.run import Row, Run
 from convatlas.weights.bundle import load_trained
 
 
 def finish(job: Job, run: Run, best: Row, *, epochs: int, interrupted: bool, display: Display) -> Run:
     """Test the best weights, once and only at the end, and write the results and the report."""
+    from convatlas.training.report import write_report
+
     _, network = load_trained(run.directory)
     device = job.machine.device
     val = evaluate(network, job.splits.val, job.bundle.images, device=device)

@@ -28,7 +28,9 @@ from convatlas.training.recipe import Recipe
 from convatlas.training.run import Row, Run, State
 
 SAVE_EVERY = 10.0
-"""Seconds between two checkpoints at least, and twenty times what the last one took: they cost a twentieth at most."""
+"""Seconds between two checkpoints, at least."""
+SHARE = 20
+"""And at least so many times what the last one took: they cost a twentieth of the time at most."""
 AGREE_EVERY = 10
 """Steps after which several processes agree whether to stop or to save."""
 
@@ -133,7 +135,7 @@ class Keeper:
     @property
     def due(self) -> bool:
         """Whether the last one is long ago."""
-        return time.monotonic() - self.last > max(SAVE_EVERY, 20 * self.cost)
+        return time.monotonic() - self.last > max(SAVE_EVERY, SHARE * self.cost)
 
     def keep(self, learning: Learning) -> None:
         """Write one; the first process does, and all have to ask for it."""
@@ -151,13 +153,13 @@ def learn(job: Job, run: Run, display: Display, *, saved: State | None) -> Run:
     assert recipe.epochs is not None
     machines.keep_freed_memory(saving=getattr(job.network.spec, "saving", False))
     accelerator = make_accelerator(job, run.directory)
-    accelerator.init_trackers("convatlas")
     learning, keeper = Learning(job, accelerator), Keeper(run)
     if saved is not None:
         learning.restore(saved)
         if saved["best"] and accelerator.is_main_process:
             job.bundle.save(run.directory, saved["best"])  # what is there may be of an epoch after the checkpoint
         display.say(f"going on after step {learning.step:,}, in epoch {learning.epoch + 1}")
+    accelerator.init_trackers("convatlas")
     best, stopped = best_of(learning.rows), False
 
     with interrupts() as stop, out_of_memory(), display.training(

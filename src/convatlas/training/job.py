@@ -20,7 +20,8 @@ from convatlas.training.machine import Machine
 from convatlas.training.progress import Display
 from convatlas.training.recipe import AUXILIARY, Recipe
 from convatlas.training.recipes import own_epochs
-from convatlas.weights.bundle import Bundle
+from convatlas.weights.bundle import Bundle, bundle_of
+from convatlas.weights.load import load_weights
 from convatlas.wording import shown, some
 
 FEW = 50
@@ -39,9 +40,13 @@ class Job:
     machine: Machine
 
 
-def prepare(recipe: Recipe, display: Display, shard: Shard = ALONE) -> Job:
-    """Read the data, build the network, choose for the machine, and fill in what the recipe leaves open."""
+def prepare(recipe: Recipe, display: Display, shard: Shard = ALONE, *, begun: bool = False) -> Job:
+    """Read the data, build the network, choose for the machine, and fill in what the recipe leaves open.
+
+    A run that has `begun` has its weights in a checkpoint, and does not ask for those that it began with.
+    """
     card = model_card(recipe.model)
+    recipe = recipe if begun else as_trained(recipe)
     machine = machines.choose(recipe)
     # A change or an image size that the network cannot take is refused before the data is read.
     channels = recipe.in_channels or card.input_size[0]
@@ -85,6 +90,8 @@ def prepare(recipe: Recipe, display: Display, shard: Shard = ALONE) -> Job:
 
     seed_torch(recipe.seed, "weights")
     network = make_network(recipe, len(splits.classes), channels)
+    if recipe.weights is not None and not begun:
+        begin_with(recipe.weights, network, display)
     recipe = replace(
         recipe,
         accumulate=parts_of(recipe, network, size, len(splits.train), shard.world, machine),
@@ -175,6 +182,38 @@ def make_network(recipe: Recipe, num_classes: int, in_channels: int) -> Network:
     if recipe.init != "paper":
         {"xavier": xavier_, "he": he_}[recipe.init](network)
     return network
+
+
+def as_trained(recipe: Recipe) -> Recipe:
+    """The recipe with what it leaves open taken from the run that its weights are of: how images were prepared there.
+
+    Weights that lie in no run's folder do not say that.
+    """
+    bundle = None if recipe.weights is None else bundle_of(recipe.weights)
+    if bundle is None:
+        return recipe
+    images = bundle.images
+    return replace(
+        recipe,
+        in_channels=recipe.in_channels or images.size[0],
+        size=recipe.size or images.size[1],
+        mean=recipe.mean or images.mean,
+        std=recipe.std or images.std,
+        changes={**bundle.changes, **recipe.changes} if bundle.model == recipe.model else recipe.changes,
+        weights=whole_path(recipe.weights or ""),
+    )
+
+
+def begin_with(weights: str, network: Network, display: Display) -> None:
+    """Fill the network with trained weights, and say what is new in it.
+
+    Raises InputError where they are of another network.
+    """
+    drawn = {key: value.clone() for key, value in network.state_dict().items()}
+    load_weights(network, weights, new_head=True, adapt_input=True)
+    same = [key for key, value in network.state_dict().items() if value.ndim > 1 and torch.equal(value, drawn[key])]
+    new = f"; new are {shown(same, 3)}" if same else ""
+    display.say(f"begins with the weights of {weights}{new}")
 
 
 def check_size(network: Network, size: tuple[int, int, int]) -> None:

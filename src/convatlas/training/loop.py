@@ -109,7 +109,7 @@ def go_on(run: Run, shard: Shard, display: Display, *, asked: Recipe | None = No
         return run
     with run.held() if shard.rank == 0 else nullcontext():
         saved = run.load_state(display.say)
-        job = prepare(recipe, display, shard)
+        job = prepare(recipe, display, shard, begun=saved is not None)
         return learn(job, run, display, saved=saved)
 
 

@@ -72,6 +72,13 @@ def load_trained(source: str | os.PathLike[str]) -> tuple[Bundle, Network]:
     return bundle, network.eval()
 
 
+def bundle_of(source: str) -> Bundle | None:
+    """The configuration that lies beside weights, or None: a file of weights alone says nothing of images."""
+    folder = Path(source).expanduser()
+    beside = folder if folder.is_dir() else folder.parent
+    return Bundle.read(beside) if (beside / "config.json").is_file() and (folder.is_file() or folder.is_dir()) else None
+
+
 def locate(source: str | os.PathLike[str], file: str) -> Path:
     """Where `file` of a bundle lies. Raises InputError where it does not."""
     folder = Path(source).expanduser()

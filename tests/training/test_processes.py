@@ -64,12 +64,16 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores")
-def test_two_processes_learn_what_one_does(alone: Run, tmp_path: Path) -> None:
-    run = ca.train(PLAIN, output=tmp_path / "run", devices=2, quiet=True)
+@pytest.mark.parametrize("sharded", [False, True])
+def test_two_processes_learn_what_one_does(alone: Run, tmp_path: Path, sharded: bool) -> None:
+    run = ca.train(replace(PLAIN, sharded=sharded), output=tmp_path / "run", devices=2, quiet=True)
     for ours, theirs in zip(without_time(run.metrics), without_time(alone.metrics), strict=True):
         assert ours == pytest.approx(theirs, rel=1e-4)
     assert run.results["test"] == pytest.approx(alone.results["test"], rel=1e-4)
     assert run.results["status"] == "done"
+    if sharded:  # what two have learned goes on in one
+        (run.directory / "results.json").unlink()
+        assert ca.resume(run.directory, quiet=True).results["test"] == pytest.approx(alone.results["test"], rel=1e-4)
 
 
 def test_more_devices_than_there_are_are_refused(tmp_path: Path) -> None:

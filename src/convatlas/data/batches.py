@@ -158,7 +158,8 @@ def in_order(
     """All images once, or this process's share of them, in their order and as they are: for evaluation."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
     mine = np.array_split(np.arange(len(pixels)), shard.world)[shard.rank]
-    shares = [mine[start : start + batch_size] for start in range(0, len(mine), batch_size)]
+    most = -(-len(pixels) // shard.world)  # of a process: all of them go through as many batches
+    shares = np.array_split(mine, -(-most // batch_size))
     for index, images in zip(shares, pixels.fetches(shares), strict=True):
         images = preparation.normalize(images.to(device))
         yield Batch(images.contiguous(memory_format=layout), pixels.labels[torch.from_numpy(index)].to(device))

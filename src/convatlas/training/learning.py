@@ -20,7 +20,14 @@ from convatlas.training.average import averaged
 from convatlas.training.freezing import freeze, frozen_stages
 from convatlas.training.job import Job
 from convatlas.training.optim import make_optimizer
-from convatlas.training.processes import added, synchronize
+from convatlas.training.processes import (
+    added,
+    shard_weights,
+    synchronize,
+    take_states,
+    whole_states,
+    whole_weights,
+)
 from convatlas.training.run import Row, State
 
 
@@ -67,18 +74,24 @@ class Learning:
         recipe, machine = job.recipe, job.machine
         assert recipe.accumulate is not None
         self.job, self.accelerator = job, accelerator
-        layout = torch.channels_last if machine.channels_last else torch.contiguous_format
+        self.sharded = recipe.sharded  # and so are its checkpoints, whatever number of processes goes on with them
+        # FSDP takes weights as they lie in memory by themselves; images come with their channels last all the same.
+        last = machine.channels_last and not self.sharded
+        layout = torch.channels_last if last else torch.contiguous_format
         self.network: Network = job.network.to(accelerator.device, memory_format=layout)  # type: ignore[call-overload]
         self.average = averaged(self.network, recipe.ema) if recipe.ema else None
         if accelerator.num_processes > 1:
             synchronize(self.network, accelerator.device)
+        if self.sharded and accelerator.num_processes > 1:
+            shard_weights(self.network, accelerator.device)
         self.depth = torch.Generator()
         for layer in self.network.modules():
             if isinstance(layer, StochasticDepth):
                 layer.generator = self.depth
         # The optimiser goes without a wrapper: there are no gradients to unscale in bf16, and a look at what is
         # installed, at every step, takes a twentieth of the time of a LeNet.
-        self.learner = accelerator.prepare(Learner(self.network))
+        # What is sharded brings its gradients together by itself, and is not wrapped for that.
+        self.learner = accelerator.prepare_model(Learner(self.network), evaluation_mode=self.sharded)
         self.optimizer = make_optimizer(self.network, recipe)
         self.batches = Batches(
             pixels=job.splits.train.to(accelerator.device), preparation=job.bundle.images,
@@ -146,11 +159,21 @@ class Learning:
         self.rows.append(row)
         self.sums = Sums(self.accelerator.device)
 
+    def weights(self) -> dict[str, Tensor]:
+        """A copy of the weights that are validated and kept. All processes have to ask for it."""
+        if self.sharded:
+            return whole_weights(self.network)
+        return copy.deepcopy(self.judged.state_dict())
+
     def state(self) -> State:
         """The checkpoint at this step, which holds nothing that goes on changing. All processes have to ask for it."""
+        if self.sharded:
+            network, optimizer = whole_states(self.network, self.optimizer)
+        else:
+            network = copy.deepcopy(self.network.state_dict())
+            optimizer = copy.deepcopy(self.optimizer.state_dict())
         return State(
-            recipe=plain(self.job), data=self.data, step=self.step,
-            network=copy.deepcopy(self.network.state_dict()), optimizer=copy.deepcopy(self.optimizer.state_dict()),
+            recipe=plain(self.job), data=self.data, step=self.step, network=network, optimizer=optimizer,
             average={} if self.average is None else copy.deepcopy(self.average.state_dict()),
             best=self.best, rows=list(self.rows), sums=self.totals(), place={},
         )  # fmt: skip
@@ -171,8 +194,11 @@ class Learning:
         if state["data"] != self.data:
             raise InputError(f"{recipe.data} is not what the run was trained on; put the images back as they were")
         try:
-            self.network.load_state_dict(state["network"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            if self.sharded:
+                take_states(self.network, self.optimizer, state["network"], state["optimizer"])
+            else:
+                self.network.load_state_dict(state["network"])
+                self.optimizer.load_state_dict(state["optimizer"])
             if self.average is not None:
                 self.average.load_state_dict(state["average"])
         except (RuntimeError, ValueError, KeyError) as error:

@@ -1,10 +1,10 @@
 """The loop: learn step by step, keep the best epoch, test once at the end."""
 
-import copy
 import math
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -72,6 +72,9 @@ def one_of_several(directory: str) -> None:
         resume(directory)
     except (InputError, WorkError) as error:
         raise SystemExit(f"convatlas: {error}") from None
+    except Exception:
+        traceback.print_exc()  # what is raised beyond this, the launcher keeps to itself
+        raise
 
 
 def begin(job: Job, output: str | Path | None) -> Run:
@@ -172,7 +175,7 @@ def learn(job: Job, run: Run, display: Display, *, saved: State | None) -> Run:
             row = learning.row() | validate(learning)
             better = best is None or standing(row) > standing(best)
             if better:
-                best, learning.best = row, copy.deepcopy(learning.judged.state_dict())
+                best, learning.best = row, learning.weights()
                 if accelerator.is_main_process:
                     job.bundle.save(run.directory, learning.best)
             if stopped:

@@ -17,8 +17,9 @@ def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     rests = [p for p in network.parameters() if p.requires_grad and not (p.ndim > 1 or recipe.decay_all)]
     groups = [{"params": decays, "weight_decay": recipe.weight_decay}, {"params": rests, "weight_decay": 0.0}]
     groups = [group for group in groups if group["params"]]
-    # A branch that is dropped in the first step has neither gradient nor momentum, which torch's fused SGD cannot take.
-    fused = not any(isinstance(layer, StochasticDepth) for layer in network.modules())
+    # A branch that is dropped in the first step has neither gradient nor momentum, which torch's fused SGD cannot take,
+    # nor can it take weights that are sharded.
+    fused = not recipe.sharded and not any(isinstance(layer, StochasticDepth) for layer in network.modules())
     if recipe.optimizer == "sgd":
         nesterov = recipe.nesterov and recipe.momentum > 0
         return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=nesterov, fused=fused)

@@ -5,13 +5,14 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list
 from torch import Tensor, distributed, nn
+from torch.distributed.rendezvous import rendezvous
 
 from convatlas.data.batches import Shard
 from convatlas.errors import InputError
@@ -38,7 +39,11 @@ def joined(device: str) -> Iterator[Shard]:
         if not cpu and local >= torch.cuda.device_count():
             there = some(torch.cuda.device_count(), "GPU")
             raise InputError(f"this machine has {there}, and process {local + 1} wants one of its own; start fewer")
-        state = PartialState(cpu=cpu)
+        # torchrun's store outlives a process that is killed, and with it the addresses at which nobody is any more.
+        store, rank, world = next(rendezvous("env://"))
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        fresh = distributed.PrefixStore(f"convatlas/{attempt}", store)  # type: ignore[attr-defined]
+        state = PartialState(cpu=cpu, store=fresh, rank=rank, world_size=world)
         yield Shard(state.process_index, state.num_processes)
     finally:
         AcceleratorState._reset_state(reset_partial_state=True)
@@ -123,6 +128,43 @@ def synchronize(network: nn.Module, device: torch.device) -> None:
     for layer in network.modules():
         if type(layer) is nn.BatchNorm2d:
             layer.__class__ = SynchronizedBatchNorm2d
+
+
+def shard_weights(network: nn.Module, device: torch.device) -> None:
+    """Part the weights of each stage, and with them what an optimiser keeps, among the processes (FSDP).
+
+    Rajbhandari et al. 2020, "ZeRO", stage 3; Zhao et al. 2023, "PyTorch FSDP". A stage is whole only while it computes.
+    """
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    mesh = init_device_mesh(device.type, (distributed.get_world_size(),))
+    for _, stage in network.named_children():
+        fully_shard(stage, mesh=mesh)
+
+
+def whole_states(network: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The state dicts of a sharded network and its optimiser, brought together in each process."""
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict
+
+    return get_state_dict(network, optimizer, options=StateDictOptions(full_state_dict=True))
+
+
+def whole_weights(network: nn.Module) -> dict[str, Tensor]:
+    """The state dict of a sharded network, brought together in each process."""
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
+    return cast(dict[str, Tensor], get_model_state_dict(network, options=StateDictOptions(full_state_dict=True)))
+
+
+def take_states(
+    network: nn.Module, optimizer: torch.optim.Optimizer, weights: dict[str, Any], steps: dict[str, Any]
+) -> None:
+    """Part whole state dicts among the processes again."""
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, set_state_dict
+
+    whole = StateDictOptions(full_state_dict=True)
+    set_state_dict(network, optimizer, model_state_dict=weights, optim_state_dict=steps, options=whole)
 
 
 def check_devices(devices: int, device: str) -> None:

@@ -1,79 +1,26 @@
-"""What augmentation may do to an image, and what the order of batches may depend on."""
+"""What the order of batches, and what is in them, may depend on."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from convatlas.data.batches import Augmentation, Batches, Shard, in_order
+from convatlas.data.augmentation import Augmentation
+from convatlas.data.batches import Batches, Shard, in_order
 from convatlas.data.images import Preparation
-from convatlas.data.pixels import Pixels
+from convatlas.data.pixels import Components, Pixels
 
-INDEX = np.arange(6)
+EVERYTHING = {
+    "flip": True, "crop": 2, "resized_crop": 0.3, "policy": "trivial", "colour": 0.1, "lighting": 0.1,
+    "components": Components((0.1, 0.02, 0.01), ((1, 0, 0), (0, 1, 0), (0, 0, 1))), "erase": 2, "erasing": 0.5,
+}  # fmt: skip
+MIXES = ({}, {"mixup": 0.4}, {"cutmix": 1.0}, {"mixup": 0.4, "cutmix": 1.0})
 
 
 def random_images(count: int = 6, channels: int = 3, size: int = 8) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     return torch.randint(1, 256, (count, channels, size, size), generator=generator, dtype=torch.uint8)
-
-
-@settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 1000), epoch=st.integers(0, 1000), crop=st.integers(0, 4), flip=st.booleans())
-def test_a_moved_image_is_a_window_of_the_padded_image_mirrored_or_not(
-    seed: int, epoch: int, crop: int, flip: bool
-) -> None:
-    images = random_images()
-    moved = Augmentation(flip=flip, crop=crop).move(images, INDEX, seed=seed, epoch=epoch)
-    assert moved.shape == images.shape
-    assert moved.dtype == torch.uint8
-    padded = torch.nn.functional.pad(images, (crop,) * 4)
-    for before, after in zip(padded, moved, strict=True):
-        windows = [
-            view[:, top : top + 8, left : left + 8]
-            for view in ([before, before.flip(2)] if flip else [before])
-            for top in range(2 * crop + 1)
-            for left in range(2 * crop + 1)
-        ]
-        assert any(torch.equal(window, after) for window in windows)
-
-
-def test_without_a_crop_a_moved_image_is_a_permutation_of_its_pixels() -> None:
-    images = random_images()
-    moved = Augmentation(flip=True).move(images, INDEX, seed=0, epoch=0)
-    assert torch.equal(moved.flatten(1).sort(1).values, images.flatten(1).sort(1).values)
-
-
-def test_half_of_the_images_are_mirrored_and_every_offset_comes_up() -> None:
-    ramp = torch.arange(1, 10, dtype=torch.uint8).repeat(4000, 1, 9, 1)
-    index = np.arange(4000)
-    mirrored = Augmentation(flip=True).move(ramp, index, seed=0, epoch=0)[:, 0, 0, 0] == 9
-    assert 0.47 < mirrored.float().mean() < 0.53
-    cropped = Augmentation(crop=2).move(ramp, index, seed=0, epoch=0)[:, 0, 4, 0]
-    assert cropped.unique(return_counts=True)[1].min() > 600  # of the five offsets 0, 0, 1, 2, 3
-
-
-def test_recolouring_keeps_within_its_bounds_and_changes_every_image() -> None:
-    images = random_images()
-    recoloured = Augmentation(colour=0.2).recolour(images, INDEX, seed=0, epoch=0)
-    assert recoloured.min() >= 0
-    assert recoloured.max() <= 255
-    assert ((recoloured - images.float()).abs().flatten(1).max(1).values > 1).all()
-    flat = torch.full((6, 1, 8, 8), 100, dtype=torch.uint8)
-    brightness = Augmentation(colour=0.2).recolour(flat, INDEX, seed=0, epoch=0).flatten(1)
-    assert (brightness.std(1) < 1e-3).all()
-    assert ((brightness >= 79.9) & (brightness <= 120.1)).all()
-    assert torch.equal(Augmentation().recolour(images, INDEX, seed=0, epoch=0), images.float())
-
-
-def test_a_blanked_square_has_its_side_and_everything_else_stays() -> None:
-    images = torch.ones(500, 2, 16, 16)
-    blanked = Augmentation(erase=4).blank(images, np.arange(500), seed=0, epoch=0)
-    assert torch.equal(blanked[:, 0], blanked[:, 1])
-    holes = (blanked[:, 0] == 0).flatten(1).sum(1)
-    assert holes.max() == 16
-    assert holes.min() >= 4  # where the square hangs over a corner
-    assert set(blanked.unique().tolist()) == {0.0, 1.0}
 
 
 def batches(count: int = 50, **changes: object) -> Batches:
@@ -82,7 +29,7 @@ def batches(count: int = 50, **changes: object) -> Batches:
     )
     options = {
         "preparation": Preparation(size=(3, 8, 8), mean=(0.5,) * 3, std=(0.25,) * 3),
-        "augmentation": Augmentation(flip=True, crop=2, colour=0.1, erase=2),
+        "augmentation": Augmentation(**EVERYTHING),
         "batch_size": 16, "seed": 0, "channels_last": True,
     } | changes  # fmt: skip
     return Batches(pixels=pixels, **options)  # type: ignore[arg-type]
@@ -118,17 +65,72 @@ def test_epochs_and_seeds_differ() -> None:
     assert len(orders) == 3
 
 
+@pytest.mark.parametrize("mixes", MIXES, ids=str)
 @pytest.mark.parametrize(("world", "parts", "start"), [(2, 1, 0), (1, 3, 2), (3, 2, 1)])
 def test_processes_and_parts_share_a_step_without_losing_or_doubling_an_image(
-    world: int, parts: int, start: int
+    world: int, parts: int, start: int, mixes: dict[str, float]
 ) -> None:
-    whole = list(batches().epoch(2))[start:]
-    shared = [batches(shard=Shard(rank, world), parts=parts).epoch(2, start=start) for rank in range(world)]
+    augmentation = Augmentation(**EVERYTHING, **mixes)
+    whole = list(batches(augmentation=augmentation).epoch(2))[start:]
+    shared = [
+        batches(augmentation=augmentation, shard=Shard(rank, world), parts=parts).epoch(2, start=start)
+        for rank in range(world)
+    ]
     for step, *shares in zip(whole, *shared, strict=True):
         assert all(share.images == step.images and len(share.parts) == parts for share in shares)
-        for name in ("images", "labels"):
-            together = torch.cat([getattr(part, name) for share in shares for part in share.parts])
-            assert torch.equal(together, getattr(step.parts[0], name))
+        for name in ("images", "labels", "others", "share"):
+            pieces = [getattr(part, name) for share in shares for part in share.parts]
+            if name in ("others", "share") and not mixes:
+                assert pieces == [None] * world * parts
+            else:
+                assert torch.equal(torch.cat(pieces), getattr(step.parts[0], name))
+
+
+@pytest.mark.parametrize("mixes", MIXES[1:], ids=str)
+@pytest.mark.parametrize("count", [1, 2, 50])
+def test_each_image_of_a_step_is_mixed_with_the_next_and_the_last_with_the_first(
+    count: int, mixes: dict[str, float]
+) -> None:
+    source = batches(count, augmentation=Augmentation(**mixes))
+    alone = epoch_by_index(batches(count, augmentation=Augmentation()), 1)
+    for step in source.epoch(1):
+        (batch,) = step.parts
+        assert batch.others is not None
+        assert batch.share is not None
+        assert batch.others.tolist() == np.roll(batch.labels, -1).tolist()
+        assert sorted(batch.others.tolist()) == sorted(batch.labels.tolist())
+        for image, label, other, share in zip(batch.images, batch.labels, batch.others, batch.share, strict=True):
+            own, others = alone[int(label)], alone[int(other)]
+            blended = torch.allclose(image, share * own + (1 - share) * others, atol=1e-5)
+            laid_over = bool(((image == own) | (image == others)).all())
+            assert laid_over if "mixup" not in mixes else blended if "cutmix" not in mixes else laid_over or blended
+
+
+def test_mixed_images_of_0_and_1_have_their_share_as_mean() -> None:
+    """And so the batch says the truth of what is in it: 1s have the label 1."""
+    for mixes in MIXES[1:]:
+        source = batches(64, augmentation=Augmentation(**mixes), batch_size=64)
+        ones = (torch.arange(64) % 2).to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 8, 8) * 255
+        pixels = replace(source.pixels, images=ones, labels=torch.arange(64) % 2)
+        preparation = Preparation(size=(3, 8, 8), mean=(0.0,) * 3, std=(1.0,) * 3)
+        (step,) = replace(source, pixels=pixels, preparation=preparation).epoch(0)
+        (batch,) = step.parts
+        assert batch.others is not None
+        assert batch.share is not None
+        expected = batch.share * batch.labels + (1 - batch.share) * batch.others
+        torch.testing.assert_close(batch.images.mean((1, 2, 3)), expected)
+        assert batch.share.min() < 0.9
+
+
+@pytest.mark.parametrize(("mixes", "more"), [(MIXES[0], 0), (MIXES[3], 3)], ids=str)
+def test_without_mixing_nothing_is_fetched_twice_and_with_it_one_image_a_part(
+    mixes: dict[str, float], more: int
+) -> None:
+    source = batches(augmentation=Augmentation(**mixes), parts=3)
+    for index in np.array_split(np.arange(50), 4):
+        parts = source.share(index)
+        assert sum(len(part) for part in parts) == len(index) + more
+        assert set(np.concatenate(parts)) == set(index)
 
 
 def test_evaluation_takes_images_in_order_and_as_they_are() -> None:

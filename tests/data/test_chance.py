@@ -1,10 +1,11 @@
 """Random numbers that depend on nothing but their keys."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convatlas.data.chance import mix, order, seed_torch, uniform, whole
+from convatlas.data.chance import beta, mix, normal, order, seed_torch, uniform, whole
 
 
 @given(seed=st.integers(0, 2**40), epoch=st.integers(0, 10_000), count=st.integers(1, 300))
@@ -28,6 +29,23 @@ def test_numbers_are_even_and_do_not_depend_on_each_other() -> None:
     for other in (second, uniform(0, 1, index, "top"), uniform(1, 0, index, "top"), np.roll(first, 1)):
         assert abs(np.corrcoef(first, other)[0, 1]) < 0.01
     assert np.bincount(whole(0, 0, index, "top", below=9)).min() > 10_000
+
+
+def test_normal_draws_are_of_the_normal_distribution() -> None:
+    drawn = normal(0, 0, np.arange(100_000), "lighting")
+    assert np.isfinite(drawn).all()
+    for moment, expected in enumerate((1, 0, 1, 0, 3)):
+        assert (drawn**moment).mean() == pytest.approx(expected, abs=0.05)
+    assert normal(0, 0, np.array([70]), "lighting")[0] == drawn[70]
+
+
+@pytest.mark.parametrize("alpha", [0.01, 0.2, 1.0, 8.0, 1000.0])
+def test_beta_draws_are_of_the_beta_distribution(alpha: float) -> None:
+    drawn = beta(0, 0, np.arange(20_000), "mixup", alpha=alpha)
+    assert ((drawn >= 0) & (drawn <= 1)).all()
+    assert drawn.mean() == pytest.approx(0.5, abs=0.01)
+    assert drawn.var() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.03)
+    assert beta(0, 0, np.array([70]), "mixup", alpha=alpha)[0] == drawn[70]
 
 
 def test_the_numbers_are_the_same_on_every_machine() -> None:

@@ -1,6 +1,7 @@
 """Decoding, and cutting a data set into parts by hash."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from PIL import Image
 
 from convatlas.data import Splits, load_splits, open_source
-from convatlas.data.pixels import load_part
+from convatlas.data.pixels import Pixels, load_part
 from convatlas.errors import InputError
 
 
@@ -143,3 +144,25 @@ def test_moments_are_the_mean_and_deviation_of_the_pixels(shapes: Path) -> None:
 def test_the_moments_of_mnist_are_the_ones_that_everyone_uses(shared_data: Path) -> None:
     splits = load_splits(open_source(shared_data / "mnist"), size=(1, 28, 28), fit="crop", validation=0.1)
     assert splits.train.moments() == (pytest.approx((0.1307,), abs=1e-3), pytest.approx((0.3081,), abs=1e-3))
+
+
+def test_the_components_are_the_principal_components_of_all_pixels(shared_data: Path) -> None:
+    from sklearn.decomposition import PCA
+
+    pixels = load_splits(open_source(shared_data / "ants_bees"), size=(3, 32, 32), fit="crop", validation=0.2).train
+    values, vectors = pixels.components()
+    truth = PCA().fit(pixels.images.permute(0, 2, 3, 1).reshape(-1, 3).numpy() / 255)
+    np.testing.assert_allclose(values, truth.explained_variance_, atol=2e-6)
+    np.testing.assert_allclose(np.abs(np.array(vectors) @ truth.components_.T), np.eye(3), atol=1e-4)
+    assert all(max(vector, key=abs) > 0 for vector in vectors)
+    assert pixels.take(np.arange(len(pixels))[::-1].copy()).components() == (values, vectors)
+
+
+def test_grey_images_have_one_component_and_colours_of_one_kind_no_other() -> None:
+    ramp = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
+    grey = Pixels(ramp, torch.zeros(1, dtype=torch.int64), ["ramp"], np.zeros((1, 2), np.uint64))
+    variance = round((256**2 - 1) / 12 / 255**2, 6)  # of the whole numbers from 0 to 255
+    assert grey.components() == ((variance,), ((1.0,),))
+    values, vectors = replace(grey, images=ramp.expand(1, 3, 16, 16)).components()
+    assert values == pytest.approx((3 * variance, 0, 0), abs=2e-6)
+    assert vectors[0] == pytest.approx((3**-0.5,) * 3, abs=1e-6)

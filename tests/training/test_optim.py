@@ -5,11 +5,13 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from convatlas import Recipe
+from convatlas.data.batches import Batch
 from convatlas.models import build
 from convatlas.network import Answers
-from convatlas.training.optim import learning_rate, loss_of, make_optimizer
+from convatlas.training.optim import balanced, learning_rate, loss_of, make_optimizer
 
 
 def rates(**changes: object) -> list[float]:
@@ -74,6 +76,53 @@ def test_nesterov_steps_as_its_formula() -> None:
 def test_an_auxiliary_classifier_counts_three_tenths() -> None:
     sure, even = torch.tensor([[math.log(3.0), 0.0]]), torch.zeros(1, 2)  # ln 4/3 and ln 2, of class 0
     recipe = Recipe(model="lenet", label_smoothing=0.0)
-    loss = loss_of(Answers(sure, (even, even)), torch.tensor([0]), recipe)
+    batch = Batch(torch.zeros(1, 1, 1, 1), torch.tensor([0]))
+    loss = loss_of(Answers(sure, (even, even)), batch, recipe)
     assert loss.item() == pytest.approx(math.log(4 / 3) + 2 * 0.3 * math.log(2))
-    assert loss_of(Answers(sure, ()), torch.tensor([0]), recipe).item() == pytest.approx(math.log(4 / 3))
+    assert loss_of(Answers(sure, ()), batch, recipe).item() == pytest.approx(math.log(4 / 3))
+
+
+def mixed_batch(count: int = 12, classes: int = 5) -> tuple[torch.Tensor, Batch]:
+    generator = torch.Generator().manual_seed(0)
+    labels, others = torch.randint(0, classes, (2, count), generator=generator)
+    share = torch.rand(count, generator=generator)
+    return torch.randn(count, classes, generator=generator), Batch(torch.zeros(count, 1, 1, 1), labels, others, share)
+
+
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+def test_the_loss_of_a_mixed_batch_is_the_cross_entropy_with_both_classes_as_target(label_smoothing: float) -> None:
+    logits, batch = mixed_batch()
+    assert batch.others is not None
+    assert batch.share is not None
+    target = batch.share[:, None] * F.one_hot(batch.labels, 5) + (1 - batch.share)[:, None] * F.one_hot(batch.others, 5)
+    expected = F.cross_entropy(logits, target, label_smoothing=label_smoothing)  # which takes shares as targets too
+    recipe = Recipe(model="lenet", label_smoothing=label_smoothing)
+    torch.testing.assert_close(loss_of(Answers(logits, ()), batch, recipe), expected)
+    plain = Batch(batch.images, batch.labels)
+    expected = F.cross_entropy(logits, batch.labels, label_smoothing=label_smoothing)
+    torch.testing.assert_close(loss_of(Answers(logits, ()), plain, recipe), expected)
+
+
+def test_balanced_weights_let_classes_count_alike_and_an_image_1_on_average() -> None:
+    labels = torch.tensor([0] * 30 + [1] * 6 + [3] * 4)
+    weights = balanced(labels, 5)
+    assert weights[labels].mean().item() == pytest.approx(1)
+    totals = torch.bincount(labels, weights[labels], minlength=5)
+    assert totals.tolist() == pytest.approx([40 / 3, 40 / 3, 0, 40 / 3, 0])  # classes without images have no weight
+    assert balanced(torch.arange(10) % 5, 5).tolist() == [1] * 5
+
+
+def test_weighted_losses_of_parts_add_up_to_that_of_the_whole() -> None:
+    logits, batch = mixed_batch()
+    recipe, weights = Recipe(model="lenet", label_smoothing=0.1), torch.tensor([0.2, 1.0, 3.0, 0.5, 2.0])
+    whole = loss_of(Answers(logits, ()), batch, recipe, weights)
+    parts = [
+        loss_of(Answers(logits[a:b], ()), Batch(*(part[a:b] for part in batch if part is not None)), recipe, weights)
+        * (b - a)
+        for a, b in ((0, 5), (5, 6), (6, 12))
+    ]
+    torch.testing.assert_close(sum(parts) / 12, whole)
+    plain = Batch(batch.images, batch.labels)
+    each = F.cross_entropy(logits, batch.labels, label_smoothing=0.1, reduction="none")
+    expected = (each * weights[batch.labels]).mean()
+    torch.testing.assert_close(loss_of(Answers(logits, ()), plain, recipe, weights), expected)

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
-from convatlas.data.chance import order, uniform, whole
+from convatlas.data.augmentation import Augmentation
+from convatlas.data.chance import order
 from convatlas.data.images import Preparation
 from convatlas.data.pixels import Pixels
 
@@ -47,64 +47,6 @@ class Step(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Augmentation:
-    """What is done to a batch of training images, to each image as its own (seed, epoch, index) says."""
-
-    flip: bool = False
-    """Mirror an image, left to right, with probability 1/2."""
-    crop: int = 0
-    """Pad with this many black pixels on each side, and cut the size out at random (He et al. 2015, Sec. 4.2)."""
-    colour: float = 0.0
-    """Change brightness, contrast and saturation by a factor within 1 ± this."""
-    erase: int = 0
-    """Blank a square of this side at a random place (cutout: DeVries and Taylor 2017)."""
-
-    def move(self, images: Tensor, index: NDArray[np.int64], *, seed: int, epoch: int) -> Tensor:
-        """`uint8 (N, C, H, W) -> uint8 (N, C, H, W)`: flipped, and cropped out of the padded image."""
-        if self.flip:
-            mirrored = torch.from_numpy(uniform(seed, epoch, index, "flip") < 0.5).to(images.device)
-            images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(3), images)
-        if self.crop:
-            height, width = images.shape[2:]
-            top = torch.from_numpy(whole(seed, epoch, index, "top", below=2 * self.crop + 1)).to(images.device)
-            left = torch.from_numpy(whole(seed, epoch, index, "left", below=2 * self.crop + 1)).to(images.device)
-            windows = F.pad(images, (self.crop,) * 4).unfold(2, height, 1).unfold(3, width, 1)
-            images = windows[torch.arange(len(images), device=images.device), :, top, left]
-        return images
-
-    def recolour(self, images: Tensor, index: NDArray[np.int64], *, seed: int, epoch: int) -> Tensor:
-        """`uint8 (N, C, H, W) -> float32 (N, C, H, W)` in 0…255."""
-        images = images.float()
-        if not self.colour:
-            return images
-
-        def factor(draw: str) -> Tensor:
-            drawn = 1 + self.colour * (2 * uniform(seed, epoch, index, draw) - 1)
-            return torch.from_numpy(drawn).to(images).view(-1, 1, 1, 1)
-
-        images = images * factor("brightness")
-        grey = images.mean((1, 2, 3), keepdim=True)
-        images = grey + (images - grey) * factor("contrast")
-        if images.shape[1] == 3:
-            grey = images.mean(1, keepdim=True)
-            images = grey + (images - grey) * factor("saturation")
-        return images.clamp(0, 255)
-
-    def blank(self, images: Tensor, index: NDArray[np.int64], *, seed: int, epoch: int) -> Tensor:
-        """`(N, C, H, W) -> (N, C, H, W)`: a square is 0, which after normalisation is the mean."""
-        if not self.erase:
-            return images
-
-        def within(size: int, draw: str) -> Tensor:
-            middle = torch.from_numpy(whole(seed, epoch, index, draw, below=size)).to(images.device)
-            offset = torch.arange(size, device=images.device) - middle[:, None] + self.erase // 2
-            return (offset >= 0) & (offset < self.erase)
-
-        rows, columns = within(images.shape[2], "erase row"), within(images.shape[3], "erase column")
-        return images.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Batches:
     """Training batches. The images come as `uint8` onto the device, and are augmented there, a batch at a time."""
 
@@ -126,24 +68,38 @@ class Batches:
     def epoch(self, epoch: int, *, start: int = 0) -> Iterator[Step]:
         """The steps of an epoch from `start` on: all images once, in steps that differ in size by at most one."""
         steps = np.array_split(order(self.seed, epoch, len(self.pixels)), len(self))[start:]
-        shares = [
-            part
-            for index in steps
-            for part in np.array_split(np.array_split(index, self.shard.world)[self.shard.rank], self.parts)
-        ]
+        shares = [part for index in steps for part in self.share(index)]
         fetched = zip(shares, self.pixels.fetches(shares), strict=True)
-        for index in steps:
-            yield Step(len(index), [self.make(*next(fetched), epoch) for _ in range(self.parts)])
+        for number, index in enumerate(steps, start):
+            yield Step(len(index), [self.make(*next(fetched), epoch, number) for _ in range(self.parts)])
 
-    def make(self, index: NDArray[np.int64], images: Tensor, epoch: int) -> Batch:
-        """The images, which are those at `index`, as the epoch shows them."""
-        where = {"seed": self.seed, "epoch": epoch}
-        images = self.augmentation.move(images, index, **where)
-        images = self.preparation.normalize(self.augmentation.recolour(images, index, **where))
-        images = self.augmentation.blank(images, index, **where)
-        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+    def share(self, index: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """The parts of this process's share of a step.
+
+        Where images are mixed, each with the one after it and the last of the step with its first, a part has the one
+        after its last too: so all parts of all processes mix as one does.
+        """
+
+        def parts(index: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+            return np.array_split(np.array_split(index, self.shard.world)[self.shard.rank], self.parts)
+
+        if not self.augmentation.mixes:
+            return parts(index)
+        following = parts(np.roll(index, -1))
+        return [np.append(own, after[-1:]) for own, after in zip(parts(index), following, strict=True)]
+
+    def make(self, index: NDArray[np.int64], images: Tensor, epoch: int, step: int) -> Batch:
+        """The images, which are those at `index`, as the epoch shows them; of a mixed part all but the last."""
+        augmentation, where = self.augmentation, {"seed": self.seed, "epoch": epoch}
+        images = augmentation.operate(augmentation.move(images, index, **where), index, **where)
+        images = self.preparation.normalize(augmentation.recolour(images, index, **where))
+        images = augmentation.blank(images, index, **where)
         labels = self.pixels.labels[torch.from_numpy(index)].to(images.device)
-        return Batch(images.contiguous(memory_format=layout), labels)
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        if not augmentation.mixes:
+            return Batch(images.contiguous(memory_format=layout), labels)
+        mixed = augmentation.mix(images[:-1], images[1:], index[:-1], step=step, **where)
+        return Batch(mixed.images.contiguous(memory_format=layout), labels[:-1], labels[1:], mixed.share)
 
 
 def in_order(

@@ -36,9 +36,27 @@ def uniform(seed: int, epoch: int, index: NDArray[np.int64], draw: str) -> NDArr
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
-def whole(seed: int, epoch: int, index: NDArray[np.int64], draw: str, *, below: int) -> NDArray[np.int64]:
+def whole(
+    seed: int, epoch: int, index: NDArray[np.int64], draw: str, *, below: int | NDArray[np.int64]
+) -> NDArray[np.int64]:
     """`(N,) -> (N,)`: a whole number in [0, below) for each index."""
     return (uniform(seed, epoch, index, draw) * below).astype(np.int64)
+
+
+def normal(seed: int, epoch: int, index: NDArray[np.int64], draw: str) -> NDArray[np.float64]:
+    """`(N,) -> (N,)`: a number from the standard normal distribution for each index."""
+    from scipy.special import ndtri
+
+    drawn: NDArray[np.float64] = ndtri(uniform(seed, epoch, index, draw) + 2.0**-55)  # at 0 it has no value
+    return drawn
+
+
+def beta(seed: int, epoch: int, index: NDArray[np.int64], draw: str, *, alpha: float) -> NDArray[np.float64]:
+    """`(N,) -> (N,)`: a number from Beta(alpha, alpha), which is in [0, 1], for each index."""
+    from scipy.special import betaincinv
+
+    drawn: NDArray[np.float64] = betaincinv(alpha, alpha, uniform(seed, epoch, index, draw))
+    return drawn
 
 
 def order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:

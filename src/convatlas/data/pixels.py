@@ -33,6 +33,15 @@ class Skipped(NamedTuple):
     reason: str
 
 
+class Components(NamedTuple):
+    """Along what the colours of images differ: what is left of their covariance in its own axes."""
+
+    values: tuple[float, ...]
+    """The eigenvalues, the largest first, of pixels scaled to 0…1."""
+    vectors: tuple[tuple[float, ...], ...]
+    """The eigenvector of each, of length 1: a number for each channel."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pixels:
     """Decoded images and their classes."""
@@ -76,6 +85,22 @@ class Pixels:
         ]
         # Of images of one grey, the deviation is 0, by which nothing can be divided.
         return tuple(round(m, 4) for m in means), tuple(round(max(v**0.5, 0.01), 4) for v in variances)
+
+    def components(self) -> Components:
+        """The principal components of the channels over all images, to six digits."""
+        pixels = self.images[0, 0].numel()
+        sums, products = np.zeros(1), np.zeros((1, 1))
+        for images in self.fetches(np.array_split(np.arange(len(self)), 1 + len(self) * pixels // 2**20)):
+            values = images.transpose(0, 1).flatten(1).double().cpu().numpy()
+            # Of whole numbers below 2⁵³, so exact in any order.
+            sums, products = sums + values.sum(1), products + values @ values.T
+        mean, square = sums / (len(self) * pixels), products / (len(self) * pixels)
+        eigenvalues, eigenvectors = np.linalg.eigh((square - np.outer(mean, mean)) / 255**2)
+        vectors = eigenvectors.T[::-1]
+        vectors = vectors * np.sign(vectors[np.arange(len(vectors)), np.abs(vectors).argmax(1)])[:, None]
+        return Components(
+            tuple(eigenvalues[::-1].clip(0).round(6).tolist()), tuple(map(tuple, vectors.round(6).tolist()))
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,8 +7,10 @@ from pathlib import Path
 import torch
 
 from convatlas.data import Preparation, Splits, load_splits, open_source
+from convatlas.data.augmentation import Augmentation
 from convatlas.data.batches import ALONE, Shard
 from convatlas.data.chance import seed_torch
+from convatlas.data.pixels import Pixels
 from convatlas.data.source import Source
 from convatlas.errors import InputError
 from convatlas.layers.init import he_, xavier_
@@ -35,6 +37,7 @@ class Job:
     recipe: Recipe
     """With nothing left open."""
     splits: Splits
+    augmentation: Augmentation
     bundle: Bundle
     network: Network
     machine: Machine
@@ -85,6 +88,7 @@ def prepare(recipe: Recipe, display: Display, shard: Shard = ALONE, *, begun: bo
     machine = replace(machine, compiled=recipe.compile and long and machines.can_compile(machine.device))
     assert recipe.mean is not None
     assert recipe.std is not None
+    augmentation = augmentation_of(recipe, splits.train)
     images = Preparation(size=size, fit=recipe.fit, mean=recipe.mean, std=recipe.std)
     bundle = Bundle(model=recipe.model, changes=recipe.changes, classes=splits.classes, images=images)
 
@@ -103,7 +107,17 @@ def prepare(recipe: Recipe, display: Display, shard: Shard = ALONE, *, begun: bo
     display.say(f"{source.name}: {source.layout}; {described(splits)}")
     say_doubts(source, splits, display)
     say_machine(machine, recipe, shard, display)
-    return Job(recipe=recipe, splits=splits, bundle=bundle, network=network, machine=machine)
+    return Job(recipe=recipe, splits=splits, augmentation=augmentation, bundle=bundle, network=network, machine=machine)
+
+
+def augmentation_of(recipe: Recipe, pixels: Pixels) -> Augmentation:
+    """What the recipe does to the training images. Raises InputError for lighting of grey ones."""
+    return Augmentation(
+        flip=bool(recipe.flip), crop=recipe.crop, resized_crop=recipe.resized_crop, policy=recipe.policy,
+        rand_operations=recipe.rand_operations, rand_magnitude=recipe.rand_magnitude, colour=recipe.colour,
+        lighting=recipe.lighting, components=pixels.components() if recipe.lighting else None, erase=recipe.erase,
+        erasing=recipe.erasing, mixup=recipe.mixup, cutmix=recipe.cutmix,
+    )  # fmt: skip
 
 
 def parts_of(

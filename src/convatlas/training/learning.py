@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, TorchDynamoPlugin
 from torch import Tensor, nn
 
-from convatlas.data.batches import Augmentation, Batches, Shard, Step
+from convatlas.data.batches import Batches, Shard, Step
 from convatlas.data.chance import mix, seed_torch
 from convatlas.errors import InputError
 from convatlas.layers.depth import StochasticDepth
@@ -19,7 +19,7 @@ from convatlas.network import Answers, Network
 from convatlas.training.average import averaged
 from convatlas.training.freezing import freeze, frozen_stages
 from convatlas.training.job import Job
-from convatlas.training.optim import make_optimizer
+from convatlas.training.optim import balanced, make_optimizer
 from convatlas.training.processes import (
     added,
     shard_weights,
@@ -95,10 +95,13 @@ class Learning:
         self.optimizer = make_optimizer(self.network, recipe)
         self.batches = Batches(
             pixels=job.splits.train.to(accelerator.device), preparation=job.bundle.images,
-            augmentation=augmentation_of(job), batch_size=recipe.batch_size, seed=recipe.seed,
+            augmentation=job.augmentation, batch_size=recipe.batch_size, seed=recipe.seed,
             channels_last=machine.channels_last, parts=recipe.accumulate,
             shard=Shard(accelerator.process_index, accelerator.num_processes),
         )  # fmt: skip
+        self.class_weights: Tensor | None = None
+        if recipe.class_weights == "balanced":
+            self.class_weights = balanced(job.splits.train.labels, len(job.splits.classes)).to(accelerator.device)
         self.data = job.splits.fingerprint()
         self.step = 0
         """Steps made, over the whole run."""
@@ -207,12 +210,6 @@ class Learning:
         if self.accelerator.is_main_process:
             self.sums.restore(state["sums"])
         self.sums.images = int(state["sums"]["images"])
-
-
-def augmentation_of(job: Job) -> Augmentation:
-    """What the recipe does to training images."""
-    recipe = job.recipe
-    return Augmentation(flip=bool(recipe.flip), crop=recipe.crop, colour=recipe.colour, erase=recipe.erase)
 
 
 MAY_CHANGE = ("device", "workers", "loading", "channels_last", "compile")

@@ -214,7 +214,7 @@ def train_epoch(learning: Learning, keeper: Keeper, stop: list[int], display: Di
             learning.seed(accelerator.process_index * parts + part)
             with nullcontext() if part == parts - 1 else accelerator.no_sync(learning.learner):
                 answers = learning.learner(batch.images)
-                loss = loss_of(answers, batch.labels, recipe)
+                loss = loss_of(answers, batch, recipe, learning.class_weights)
                 share = len(batch.labels) * world / step.images  # of several processes' gradients the mean is taken
                 accelerator.backward(loss * share)
             right = (answers.logits.detach().argmax(1) == batch.labels).sum()

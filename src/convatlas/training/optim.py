@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from convatlas.data.batches import Batch
 from convatlas.layers.depth import StochasticDepth
 from convatlas.network import Answers
 from convatlas.training.recipe import Recipe
@@ -27,21 +28,38 @@ def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     return kind(groups, lr=recipe.lr, fused=fused)
 
 
-def loss_of(answers: Answers, labels: Tensor, recipe: Recipe) -> Tensor:
-    """The cross-entropy of the logits, in nats, and a share of each auxiliary classifier's. `labels` is `(N,)`."""
-    losses = (cross_entropy(logits, labels, recipe) for logits in answers.auxiliary)
-    return cross_entropy(answers.logits, labels, recipe) + recipe.auxiliary_weight * sum(losses)
+def loss_of(answers: Answers, batch: Batch, recipe: Recipe, class_weights: Tensor | None = None) -> Tensor:
+    """The cross-entropy of the logits, in nats, and a share of each auxiliary classifier's."""
+    losses = (cross_entropy(logits, batch, recipe, class_weights) for logits in answers.auxiliary)
+    return cross_entropy(answers.logits, batch, recipe, class_weights) + recipe.auxiliary_weight * sum(losses)
 
 
-def cross_entropy(logits: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
-    """`(N, K), (N,) -> ()`: in nats.
+def cross_entropy(logits: Tensor, batch: Batch, recipe: Recipe, class_weights: Tensor | None = None) -> Tensor:
+    """`(N, K) -> ()`: the mean over images, in nats; of a mixed image, of both its classes by their shares.
 
+    An image counts what its class's weight is, and the mean is still over the number of images: so what parts of a step
+    add up to does not depend on how it was parted.
     With a class of rubbish, which competes but is never right, it is LeCun et al.'s Eq. 9: where logits are minus
     distances, it goes on drawing the right class nearer until the distance is below the rubbish's.
     """
     if recipe.rubbish:
         logits = F.pad(logits, (0, 1), value=-recipe.rubbish)
-    return F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
+
+    def losses(labels: Tensor) -> Tensor:
+        each = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing, reduction="none")
+        return each if class_weights is None else each * class_weights[labels]
+
+    if batch.others is None:
+        return losses(batch.labels).mean()
+    assert batch.share is not None
+    return (batch.share * losses(batch.labels) + (1 - batch.share) * losses(batch.others)).mean()
+
+
+def balanced(labels: Tensor, num_classes: int) -> Tensor:
+    """`int64 (N,) -> float32 (K,)`: weights of the classes, by which each counts alike, and an image 1 on average."""
+    counts = labels.bincount(minlength=num_classes)
+    weights = len(labels) / (counts.count_nonzero() * counts)
+    return torch.where(counts > 0, weights, 0)
 
 
 def learning_rate(recipe: Recipe, step: int, *, steps_per_epoch: int) -> float:

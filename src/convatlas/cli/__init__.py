@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from convatlas import __version__
 from convatlas.cli.evaluating import evaluate
 from convatlas.cli.explaining import compare, explain
+from convatlas.cli.listing import compare_runs, runs
 from convatlas.cli.looking import data, models
 from convatlas.cli.predicting import predict
 from convatlas.cli.training import resume, train
@@ -26,6 +27,8 @@ VERBS = {
     "resume": resume,
     "evaluate": evaluate,
     "predict": predict,
+    "runs": runs,
+    "compare-runs": compare_runs,
     "data": data,
     "models": models,
     "explain": explain,

@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
@@ -12,6 +12,8 @@ from convatlas.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from convatlas.training.run import Run
+
+Logger = Literal["wandb", "mlflow"]  # as in training.trackers, which is heavy to import
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +27,8 @@ class TrainOptions:
     """The folder of the run; if not given, a new one under runs/."""
     devices: Annotated[int, arg(metavar="INT")] = 1
     """GPUs of this machine that learn together, or processes where there are none; each step is shared by them."""
+    logger: Annotated[tuple[Logger, ...], arg(metavar="{wandb,mlflow} …")] = ()
+    """Where the figures go too, besides metrics.csv and TensorBoard's events."""
     json: bool = False
     """Print the results as JSON."""
 
@@ -41,7 +45,8 @@ def train(words: list[str]) -> int:
 
     from convatlas.training.loop import train
 
-    return ended(train(recipe, output=options.output, devices=options.devices), as_json=options.json)
+    run = train(recipe, output=options.output, devices=options.devices, loggers=options.logger)
+    return ended(run, as_json=options.json)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +57,8 @@ class ResumeOptions:
     """The folder of the run."""
     devices: Annotated[int, arg(metavar="INT")] = 1
     """As of train; not necessarily as many as it was begun with."""
+    logger: Annotated[tuple[Logger, ...], arg(metavar="{wandb,mlflow} …")] = ()
+    """Where the figures go too, besides where they went before."""
     json: bool = False
     """Print the results as JSON."""
 
@@ -61,7 +68,7 @@ def resume(words: list[str]) -> int:
     options = parse(ResumeOptions, "resume", words)
     from convatlas.training.loop import resume
 
-    return ended(resume(options.run, devices=options.devices), as_json=options.json)
+    return ended(resume(options.run, devices=options.devices, loggers=options.logger), as_json=options.json)
 
 
 def ended(run: "Run", *, as_json: bool) -> int:

@@ -5,7 +5,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
@@ -26,6 +26,7 @@ from convatlas.training.processes import added, agreed, check_devices, joined, l
 from convatlas.training.progress import Display
 from convatlas.training.recipe import Recipe
 from convatlas.training.run import Row, Run, State
+from convatlas.training.trackers import Logger, begin_tracking, check_loggers, remember, trackers
 
 SAVE_EVERY = 10.0
 """Seconds between two checkpoints at least, and twenty times what the last one took: they cost a twentieth at most."""
@@ -33,15 +34,24 @@ AGREE_EVERY = 10
 """Steps after which several processes agree whether to stop or to save."""
 
 
-def train(recipe: Recipe, *, output: str | Path | None = None, devices: int = 1, quiet: bool = False) -> Run:
+def train(
+    recipe: Recipe,
+    *,
+    output: str | Path | None = None,
+    devices: int = 1,
+    loggers: Sequence[Logger] = (),
+    quiet: bool = False,
+) -> Run:
     """Train as the recipe says, into the folder `output` or a new one under `runs/`, on so many GPUs or processes.
 
-    Raises InputError, before anything is written, for a recipe, data or a machine that do not go together, and
-    WorkError where the network does not learn. After an interrupt (Ctrl-C) the best weights so far are in the
-    folder, `results["status"]` is "interrupted", and `resume` goes on. Of several processes that others have started
-    (torchrun, `accelerate launch`) each calls this; one that is started again goes on with the run in `output`.
+    The figures go to `loggers` too, such as "wandb". Raises InputError, before anything is written, for a recipe, data
+    or a machine that do not go together, and WorkError where the network does not learn. After an interrupt (Ctrl-C)
+    the best weights so far are in the folder, `results["status"]` is "interrupted", and `resume` goes on. Of several
+    processes that others have started (torchrun, `accelerate launch`) each calls this; one that is started again goes
+    on with the run in `output`.
     """
     check_devices(devices, recipe.device)
+    check_loggers(loggers)
     with alone(recipe.device) as shard:
         display = Display(quiet=quiet or shard.rank > 0 or devices > 1)
         if output is not None and several() and (Path(output) / "recipe.yaml").is_file():
@@ -49,7 +59,7 @@ def train(recipe: Recipe, *, output: str | Path | None = None, devices: int = 1,
         if output is not None:
             Run.check_free(output)
         job = prepare(recipe, display, Shard(0, devices) if devices > 1 else shard)
-        run = told(begin(job, output) if shard.rank == 0 else None)
+        run = told(begin(job, output, loggers) if shard.rank == 0 else None)
         if devices == 1:
             with run.held() if shard.rank == 0 else nullcontext():
                 return learn(job, run, display, saved=None)
@@ -72,28 +82,34 @@ def one_of_several(directory: str) -> None:
         raise SystemExit(f"convatlas: {error}") from None
 
 
-def begin(job: Job, output: str | Path | None) -> Run:
-    """The folder of a new run, with its recipe and its split."""
+def begin(job: Job, output: str | Path | None, loggers: Sequence[Logger]) -> Run:
+    """The folder of a new run, with its recipe, its split and its loggers."""
     run = Run.create(job.recipe, output)
+    remember(run, loggers)
     run.write_split(job.splits)
     job.recipe.write(run.directory / "recipe.yaml", versions=machines.versions())  # last: `resume` looks for it
     return run
 
 
-def resume(directory: str | Path, *, devices: int = 1, quiet: bool = False) -> Run:
+def resume(directory: str | Path, *, devices: int = 1, loggers: Sequence[Logger] = (), quiet: bool = False) -> Run:
     """Go on with an interrupted run from its last checkpoint, to the same weights as if it had not been stopped.
 
-    Raises InputError for a folder that holds no run or one that another process trains, for a recipe or data that are
-    not what they were, and where no checkpoint can be read; WorkError like `train`.
+    The figures go on to the loggers that it had, and to these. Raises InputError for a folder that holds no run or one
+    that another process trains, for a recipe or data that are not what they were, and where no checkpoint can be read;
+    WorkError like `train`.
     """
     run = Run(Path(directory).expanduser())
     if not (run.directory / "recipe.yaml").is_file():
         raise InputError(f"{directory} holds no recipe.yaml, so no run to go on with; name the folder of a run")
     device = Recipe.read(run.directory / "recipe.yaml").device
     check_devices(devices, device)
+    check_loggers(loggers)
     if devices > 1:
+        remember(run, loggers)
         return together(run, devices)
     with alone(device) as shard:
+        if shard.rank == 0:
+            remember(run, loggers)
         return go_on(run, shard, Display(quiet=quiet or shard.rank > 0))
 
 
@@ -150,8 +166,8 @@ def learn(job: Job, run: Run, display: Display, *, saved: State | None) -> Run:
     recipe, machine = job.recipe, job.machine
     assert recipe.epochs is not None
     machines.keep_freed_memory(saving=getattr(job.network.spec, "saving", False))
-    accelerator = make_accelerator(job, run.directory)
-    accelerator.init_trackers("convatlas")
+    accelerator = make_accelerator(job, trackers(run))
+    begin_tracking(accelerator, run, recipe)
     learning, keeper = Learning(job, accelerator), Keeper(run)
     if saved is not None:
         learning.restore(saved)

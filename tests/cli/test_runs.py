@@ -1,4 +1,4 @@
-"""`runs` and `compare-runs`, as a user types them."""
+"""`runs`, `compare-runs`, `find-lr` and `train --dry-run`, as a user types them."""
 
 import json
 import re
@@ -9,6 +9,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+import yaml
 
 from convatlas.training.run import Run
 
@@ -96,6 +97,36 @@ def test_seeds_of_one_recipe_alone_are_shown_each_and_together(convatlas, runs: 
     assert [row["val_accuracy"] for row in told["groups"][1]["runs"][0]["metrics"]] == [60.0, 92.0]
 
 
+def test_a_dry_run_prints_a_recipe_that_can_be_trained_and_writes_nothing(
+    convatlas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = convatlas("train", "lenet", "--epochs", 2, "--batch-size", 512, "--dry-run")
+    assert said.status == 0, said.err
+    assert list(tmp_path.iterdir()) == []
+    recipe = yaml.safe_load(said.out)
+    assert (recipe["epochs"], recipe["batch_size"], recipe["size"], recipe["in_channels"]) == (2, 512, 28, 1)
+    assert "# network: 61,706 parameters" in said.out
+    (tmp_path / "mine.yaml").write_text(said.out)
+    told = json.loads(convatlas("train", "--recipe", tmp_path / "mine.yaml", "--dry-run", "--json").out)
+    assert told["recipe"] == {name: value for name, value in recipe.items() if name != "versions"}
+    assert (told["steps"], told["parameters"], told["images"]["test"]) == (3, 61_706, 360)
+    assert told["epoch_seconds"] > 0
+
+
+def test_a_learning_rate_is_found_and_drawn(convatlas, tmp_path: Path) -> None:
+    words = ["find-lr", "lenet", "--batch-size", 64, "--changes", "activation", "relu", "--steps", 60]
+    said = convatlas(*words, "--plot", tmp_path / "lr.svg")
+    assert said.status == 0, said.err
+    bars, scale, steepest, tenth = said.out.splitlines()
+    assert bars.startswith(("loss  ▆", "loss  ▇"))
+    assert "0.001" in scale
+    rates = [float(line.split("--lr ")[1]) for line in (steepest, tenth)]
+    assert all(1e-4 < rate < 1 for rate in rates)
+    assert f"steepest descent: {rates[0]:.2g}" in (tmp_path / "lr.svg").read_text()
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
@@ -104,6 +135,11 @@ def test_seeds_of_one_recipe_alone_are_shown_each_and_together(convatlas, runs: 
         ("runs {tmp} --sort speed", "--sort knows no 'speed'"),
         ("compare-runs", "compare-runs needs the folders of runs, such as"),
         ("compare-runs {tmp} --plot {tmp}/x.jpg", "--plot draws a .png, .svg or .pdf, and not x.jpg"),
+        ("find-lr --plot x", "--plot draws a .png, .svg or .pdf, and not x"),
+        ("find-lr lenet6", "no model is called 'lenet6'"),
+        ("find-lr --steps 3", "a range test takes 20 steps or more, and not 3"),
+        ("train --dry-run --data {tmp}/nothing", "there is no data"),
+        ("train --logger tensorboard", "invalid choice 'tensorboard' for argument '--logger'"),
     ],
 )
 def test_what_is_wrong_is_one_sentence(

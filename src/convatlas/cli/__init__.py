@@ -18,6 +18,7 @@ from convatlas.cli.listing import compare_runs, runs
 from convatlas.cli.looking import data, models
 from convatlas.cli.predicting import predict
 from convatlas.cli.training import resume, train
+from convatlas.cli.trying import find_lr
 from convatlas.cli.words import complain
 from convatlas.errors import InputError, WorkError
 from convatlas.wording import nearest
@@ -27,6 +28,7 @@ VERBS = {
     "resume": resume,
     "evaluate": evaluate,
     "predict": predict,
+    "find-lr": find_lr,
     "runs": runs,
     "compare-runs": compare_runs,
     "data": data,

@@ -138,7 +138,10 @@ def test_a_learning_rate_is_found_and_drawn(convatlas, tmp_path: Path) -> None:
         ("find-lr --plot x", "--plot draws a .png, .svg or .pdf, and not x"),
         ("find-lr lenet6", "no model is called 'lenet6'"),
         ("find-lr --steps 3", "a range test takes 20 steps or more, and not 3"),
+        ("train --dry-run --sweep lr=0.1", "--dry-run looks at one run, and --sweep makes several"),
         ("train --dry-run --data {tmp}/nothing", "there is no data"),
+        ("train --sweep lrr=0.1", r"--sweep: a recipe has no 'lrr' \(nearest: lr\)"),
+        ("train --sweep lr=fast", "lr is a number, and not 'fast'"),
         ("train --logger tensorboard", "invalid choice 'tensorboard' for argument '--logger'"),
     ],
 )

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional, UseAppendAction, arg
 
 from convatlas.cli.choosing import RecipeOptions, chosen
+from convatlas.cli.sweeping import run_sweep
 from convatlas.cli.trying import show_dry_run
 from convatlas.cli.words import complain, parse, print_json, scored
+from convatlas.errors import InputError
 
 if TYPE_CHECKING:
     from convatlas.training.run import Run
@@ -22,9 +24,12 @@ class TrainOptions(RecipeOptions):
     """Train a network on images. What is not given is as the network's own recipe says."""
 
     output: Annotated[Path | None, arg(metavar="FOLDER")] = None
-    """The folder of the run; if not given, a new one under runs/."""
+    """The folder of the run; if not given, a new one under runs/. With --sweep, the folder of its runs."""
     devices: Annotated[int, arg(metavar="INT")] = 1
     """GPUs of this machine that learn together, or processes where there are none; each step is shared by them."""
+    sweep: Annotated[UseAppendAction[tuple[tuple[str, ...], ...]], arg(metavar="FIELD=VALUE,VALUE… …")] = ()
+    """Train with each of these values of a field of the recipe, one run after another; of several fields, with all
+    combinations: lr=0.1,0.05 seed=0,1,2. The same command goes on with a sweep that was interrupted."""
     logger: Annotated[tuple[Logger, ...], arg(metavar="{wandb,mlflow} …")] = ()
     """Where the figures go too, besides metrics.csv and TensorBoard's events."""
     dry_run: bool = False
@@ -36,8 +41,16 @@ class TrainOptions(RecipeOptions):
 def train(words: list[str]) -> int:
     """Train a network on images, with a report of how it went."""
     options = chosen(TrainOptions, "train", words)
+    if options.dry_run and options.sweep:
+        raise InputError("--dry-run looks at one run, and --sweep makes several: leave one of them out")
     if options.dry_run:
         return show_dry_run(options.training, as_json=options.json)
+    if options.sweep:
+        return run_sweep(
+            [word for group in options.sweep for word in group],
+            lambda model: chosen(TrainOptions, "train", words, model=model).training,
+            output=options.output, devices=options.devices, loggers=options.logger, json=options.json,
+        )  # fmt: skip
 
     from convatlas.training.loop import train
 

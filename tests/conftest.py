@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -78,3 +78,27 @@ def shapes(tmp_path: Path) -> Path:
             picture[top : top + height, left : left + width] += 150
             Image.fromarray(picture).save(tmp_path / "shapes" / label / f"{label}{i}.png")
     return tmp_path / "shapes"
+
+
+@pytest.fixture
+def write_run() -> Callable[..., Path]:
+    """Writes the folder of a run that was not made: with a recipe, an accuracy an epoch, and perhaps results."""
+    from convatlas.training.recipe import Recipe
+    from convatlas.training.run import Run
+
+    def write(folder: Path, *, val: list[float], test: float | None = None, **fields: Any) -> Path:
+        recipe = Recipe(**{"epochs": len(val), "mean": (0.3,), "std": (0.3,)} | fields)
+        run = Run.create(recipe, folder)
+        recipe.write(folder / "recipe.yaml", versions={})
+        run.write_metrics(
+            [
+                {"epoch": i, "train_loss": 3 / i, "val_loss": 4 / i, "val_accuracy": accuracy, "seconds": 2.0}
+                for i, accuracy in enumerate(val, start=1)
+            ]
+        )
+        if test is not None:
+            scores = {"val": {"accuracy": max(val)}, "test": {"accuracy": test}}
+            run.write_results({"status": "done", "best_epoch": val.index(max(val)) + 1, **scores})
+        return folder
+
+    return write

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from convatlas.explanation.explain import Explanation, explain
     from convatlas.registry import list_models, model_card
     from convatlas.training.loop import resume, train
+    from convatlas.training.range_test import find_learning_rate
     from convatlas.training.recipe import Recipe
     from convatlas.training.run import Run
     from convatlas.weights import create_model, load_weights
@@ -27,6 +28,7 @@ _HOMES = {
     "Recipe": "convatlas.training.recipe",
     "train": "convatlas.training.loop",
     "resume": "convatlas.training.loop",
+    "find_learning_rate": "convatlas.training.range_test",
     "Run": "convatlas.training.run",
     "load": "convatlas.deploy.classifier",
     "Classifier": "convatlas.deploy.classifier",
@@ -45,6 +47,7 @@ __all__ = [
     "compare",
     "create_model",
     "explain",
+    "find_learning_rate",
     "list_models",
     "load",
     "load_weights",

@@ -14,9 +14,11 @@ from collections.abc import Sequence
 from convatlas import __version__
 from convatlas.cli.evaluating import evaluate
 from convatlas.cli.explaining import compare, explain
+from convatlas.cli.listing import compare_runs, runs
 from convatlas.cli.looking import data, models
 from convatlas.cli.predicting import predict
 from convatlas.cli.training import resume, train
+from convatlas.cli.trying import find_lr
 from convatlas.cli.words import complain
 from convatlas.errors import InputError, WorkError
 from convatlas.wording import nearest
@@ -26,6 +28,9 @@ VERBS = {
     "resume": resume,
     "evaluate": evaluate,
     "predict": predict,
+    "find-lr": find_lr,
+    "runs": runs,
+    "compare-runs": compare_runs,
     "data": data,
     "models": models,
     "explain": explain,

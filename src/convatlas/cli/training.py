@@ -1,47 +1,61 @@
 """`convatlas train` and `convatlas resume`."""
 
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from tyro.conf import OmitArgPrefixes, Positional, arg
+from tyro.conf import Positional, UseAppendAction, arg
 
+from convatlas.cli.choosing import RecipeOptions, chosen
+from convatlas.cli.sweeping import run_sweep
+from convatlas.cli.trying import show_dry_run
 from convatlas.cli.words import complain, parse, print_json, scored
-from convatlas.training.recipe import Recipe
+from convatlas.errors import InputError
 
 if TYPE_CHECKING:
     from convatlas.training.run import Run
 
+Logger = Literal["wandb", "mlflow"]  # as in training.trackers, which is heavy to import
+
 
 @dataclass(frozen=True, kw_only=True)
-class TrainOptions:
+class TrainOptions(RecipeOptions):
     """Train a network on images. What is not given is as the network's own recipe says."""
 
-    training: OmitArgPrefixes[Recipe] = field(default_factory=Recipe)
-    recipe: Annotated[Path | None, arg(metavar="FILE")] = None
-    """A YAML file with a recipe, such as the recipe.yaml of a run; options given here win over it."""
     output: Annotated[Path | None, arg(metavar="FOLDER")] = None
-    """The folder of the run; if not given, a new one under runs/."""
+    """The folder of the run; if not given, a new one under runs/. With --sweep, the folder of its runs."""
     devices: Annotated[int, arg(metavar="INT")] = 1
     """GPUs of this machine that learn together, or processes where there are none; each step is shared by them."""
+    sweep: Annotated[UseAppendAction[tuple[tuple[str, ...], ...]], arg(metavar="FIELD=VALUE,VALUE… …")] = ()
+    """Train with each of these values of a field of the recipe, one run after another; of several fields, with all
+    combinations: lr=0.1,0.05 seed=0,1,2. The same command goes on with a sweep that was interrupted."""
+    logger: Annotated[tuple[Logger, ...], arg(metavar="{wandb,mlflow} …")] = ()
+    """Where the figures go too, besides metrics.csv and TensorBoard's events."""
+    dry_run: bool = False
+    """Print what would be done, with its recipe and what it takes of memory and time, and write nothing."""
     json: bool = False
     """Print the results as JSON."""
 
 
 def train(words: list[str]) -> int:
     """Train a network on images, with a report of how it went."""
-    # What the words leave open is the recipe file's, or else the model's own: so they are read once to
-    # learn which, and again with that for defaults, which is also what the help shows.
-    asked = parse(TrainOptions, "train", [word for word in words if word not in ("-h", "--help")])
-    base = Recipe.read(asked.recipe) if asked.recipe else Recipe(model=asked.training.model)
-    # Changes are added to the file's: as a default, a mapping would become an option for each of its names.
-    options = parse(TrainOptions, "train", words, default=TrainOptions(training=replace(base, changes={})))
-    recipe = replace(options.training, changes=base.changes | options.training.changes)
+    options = chosen(TrainOptions, "train", words)
+    if options.dry_run and options.sweep:
+        raise InputError("--dry-run looks at one run, and --sweep makes several: leave one of them out")
+    if options.dry_run:
+        return show_dry_run(options.training, as_json=options.json)
+    if options.sweep:
+        return run_sweep(
+            [word for group in options.sweep for word in group],
+            lambda model: chosen(TrainOptions, "train", words, model=model).training,
+            output=options.output, devices=options.devices, loggers=options.logger, json=options.json,
+        )  # fmt: skip
 
     from convatlas.training.loop import train
 
-    return ended(train(recipe, output=options.output, devices=options.devices), as_json=options.json)
+    run = train(options.training, output=options.output, devices=options.devices, loggers=options.logger)
+    return ended(run, as_json=options.json)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +66,8 @@ class ResumeOptions:
     """The folder of the run."""
     devices: Annotated[int, arg(metavar="INT")] = 1
     """As of train; not necessarily as many as it was begun with."""
+    logger: Annotated[tuple[Logger, ...], arg(metavar="{wandb,mlflow} …")] = ()
+    """Where the figures go too, besides where they went before."""
     json: bool = False
     """Print the results as JSON."""
 
@@ -61,7 +77,7 @@ def resume(words: list[str]) -> int:
     options = parse(ResumeOptions, "resume", words)
     from convatlas.training.loop import resume
 
-    return ended(resume(options.run, devices=options.devices), as_json=options.json)
+    return ended(resume(options.run, devices=options.devices, loggers=options.logger), as_json=options.json)
 
 
 def ended(run: "Run", *, as_json: bool) -> int:

@@ -8,12 +8,17 @@ import re
 import sys
 import typing
 from collections.abc import Mapping
-from typing import Any, Literal, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import tyro
 
 from convatlas.errors import InputError
 from convatlas.wording import nearest
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from rich.console import RenderableType
 
 Options = TypeVar("Options")
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -47,7 +52,7 @@ def names(kind: type) -> list[str]:
 
 SAYINGS = (
     # what tyro says                                                 what we say
-    (r"Missing from convatlas (\w+): (\w+) (.*?)\.? \(required\)",   r"\1 needs \2: \3"),
+    (r"Missing from convatlas ([\w-]+): (\w+) (.*?)\.? \(required\)", r"\1 needs \2: \3"),
     (r"Missing value for argument '(\S+)'.*",                        r"\1 needs a value"),
     (r"Error parsing (\S+): no type matching (.+) could.*\['(.*)'\]", r"\1 takes \2, and not '\3'"),
     (r"Error parsing (\S+): Failed to parse key-value pairs!",       r"\1 takes names and values in pairs"),
@@ -82,6 +87,33 @@ def complain(message: object, status: int) -> int:
 def print_json(content: Any) -> None:
     """Print the content as JSON."""
     print(json.dumps(content, indent=2, ensure_ascii=False))
+
+
+def print_table(table: "RenderableType") -> None:
+    """Print a table. A terminal that is narrower than it breaks its lines, and cuts none off."""
+    from rich.console import Console
+    from rich.measure import Measurement
+
+    console = Console(highlight=False)
+    needed = Measurement.get(console, console.options.update(max_width=10_000), table).maximum
+    console.width = max(console.width, needed)
+    console.print(table)
+
+
+def check_plot(path: Path | None) -> None:
+    """Raise InputError where a plot is asked for in a format that is not drawn."""
+    if path is not None and path.suffix not in (".png", ".svg", ".pdf"):
+        raise InputError(f"--plot draws a .png, .svg or .pdf, and not {path.name}")
+
+
+def write_plot(figure: "Figure", path: Path) -> None:
+    """Write the figure to a file, in the format that its name says."""
+    from convatlas.files import writing
+    from convatlas.training.report import drawing
+
+    with writing(path) as temporary, drawing():
+        figure.savefig(temporary, format=path.suffix[1:])
+    complain(f"wrote {path}", 0)
 
 
 def scored(scores: Mapping[str, Any]) -> str:

@@ -1,13 +1,14 @@
 """A run as it goes: what changes step by step, and so what a checkpoint holds."""
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.tracking import GeneralTracker
 from accelerate.utils import DistributedDataParallelKwargs, TorchDynamoPlugin
 from torch import Tensor, nn
 
@@ -232,10 +233,8 @@ def best_of(rows: list[Row]) -> Row | None:
     return max(rows, key=standing, default=None)
 
 
-def make_accelerator(job: Job, directory: Any) -> Accelerator:
-    """Devices, processes and precision as the machine and the recipe choose."""
-    from accelerate.tracking import TensorBoardTracker
-
+def make_accelerator(job: Job, trackers: Sequence[GeneralTracker] = ()) -> Accelerator:
+    """Devices, processes and precision as the machine and the recipe choose; none of the trackers has begun."""
     recipe, machine = job.recipe, job.machine
     # A branch that is dropped, and a stage that learns only later, have no gradients that processes could wait for.
     idle = recipe.thaw > 0 or any(isinstance(layer, StochasticDepth) for layer in job.network.modules())
@@ -244,6 +243,6 @@ def make_accelerator(job: Job, directory: Any) -> Accelerator:
         cpu=machine.device == "cpu",
         # Batches come in two sizes, so code for each of them is less than code for any: two short compilations.
         dynamo_plugin=TorchDynamoPlugin(backend="inductor" if machine.compiled else "no", dynamic=False),
-        log_with=TensorBoardTracker(".", logging_dir=directory),
+        log_with=list(trackers) or None,
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=idle)],
     )

@@ -5,14 +5,14 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 
 import torch
 
-from convatlas.data.batches import Shard, in_order
+from convatlas.data.batches import Shard, Step, in_order
 from convatlas.devices import exact
 from convatlas.errors import InputError, WorkError
 from convatlas.training import machine as machines
@@ -21,11 +21,12 @@ from convatlas.training.evaluation import answer, batch_of
 from convatlas.training.job import Job, prepare
 from convatlas.training.learning import Learning, best_of, make_accelerator, standing
 from convatlas.training.machine import out_of_memory
-from convatlas.training.optim import learning_rate, loss_of
+from convatlas.training.optim import learning_rate, loss_of, set_rate
 from convatlas.training.processes import added, agreed, check_devices, joined, launch, several, told
 from convatlas.training.progress import Display
 from convatlas.training.recipe import Recipe
 from convatlas.training.run import Row, Run, State
+from convatlas.training.trackers import Logger, begin_tracking, check_loggers, remember, trackers
 
 SAVE_EVERY = 10.0
 """Seconds between two checkpoints, at least."""
@@ -35,15 +36,24 @@ AGREE_EVERY = 10
 """Steps after which several processes agree whether to stop or to save."""
 
 
-def train(recipe: Recipe, *, output: str | Path | None = None, devices: int = 1, quiet: bool = False) -> Run:
+def train(
+    recipe: Recipe,
+    *,
+    output: str | Path | None = None,
+    devices: int = 1,
+    loggers: Sequence[Logger] = (),
+    quiet: bool = False,
+) -> Run:
     """Train as the recipe says, into the folder `output` or a new one under `runs/`, on so many GPUs or processes.
 
-    Raises InputError, before anything is written, for a recipe, data or a machine that do not go together, and
-    WorkError where the network does not learn. After an interrupt (Ctrl-C) the best weights so far are in the
-    folder, `results["status"]` is "interrupted", and `resume` goes on. Of several processes that others have started
-    (torchrun, `accelerate launch`) each calls this; one that is started again goes on with the run in `output`.
+    The figures go to `loggers` too, such as "wandb". Raises InputError, before anything is written, for a recipe, data
+    or a machine that do not go together, and WorkError where the network does not learn. After an interrupt (Ctrl-C)
+    the best weights so far are in the folder, `results["status"]` is "interrupted", and `resume` goes on. Of several
+    processes that others have started (torchrun, `accelerate launch`) each calls this; one that is started again goes
+    on with the run in `output`.
     """
     check_devices(devices, recipe.device)
+    check_loggers(loggers)
     with alone(recipe.device) as shard:
         display = Display(quiet=quiet or shard.rank > 0 or devices > 1)
         if output is not None and several() and (Path(output) / "recipe.yaml").is_file():
@@ -51,7 +61,7 @@ def train(recipe: Recipe, *, output: str | Path | None = None, devices: int = 1,
         if output is not None:
             Run.check_free(output)
         job = prepare(recipe, display, Shard(0, devices) if devices > 1 else shard)
-        run = told(begin(job, output) if shard.rank == 0 else None)
+        run = told(begin(job, output, loggers) if shard.rank == 0 else None)
         if devices == 1:
             with run.held() if shard.rank == 0 else nullcontext():
                 return learn(job, run, display, saved=None)
@@ -77,28 +87,34 @@ def one_of_several(directory: str) -> None:
         raise
 
 
-def begin(job: Job, output: str | Path | None) -> Run:
-    """The folder of a new run, with its recipe and its split."""
+def begin(job: Job, output: str | Path | None, loggers: Sequence[Logger]) -> Run:
+    """The folder of a new run, with its recipe, its split and its loggers."""
     run = Run.create(job.recipe, output)
+    remember(run, loggers)
     run.write_split(job.splits)
     job.recipe.write(run.directory / "recipe.yaml", versions=machines.versions())  # last: `resume` looks for it
     return run
 
 
-def resume(directory: str | Path, *, devices: int = 1, quiet: bool = False) -> Run:
+def resume(directory: str | Path, *, devices: int = 1, loggers: Sequence[Logger] = (), quiet: bool = False) -> Run:
     """Go on with an interrupted run from its last checkpoint, to the same weights as if it had not been stopped.
 
-    Raises InputError for a folder that holds no run or one that another process trains, for a recipe or data that are
-    not what they were, and where no checkpoint can be read; WorkError like `train`.
+    The figures go on to the loggers that it had, and to these. Raises InputError for a folder that holds no run or one
+    that another process trains, for a recipe or data that are not what they were, and where no checkpoint can be read;
+    WorkError like `train`.
     """
     run = Run(Path(directory).expanduser())
     if not (run.directory / "recipe.yaml").is_file():
         raise InputError(f"{directory} holds no recipe.yaml, so no run to go on with; name the folder of a run")
     device = Recipe.read(run.directory / "recipe.yaml").device
     check_devices(devices, device)
+    check_loggers(loggers)
     if devices > 1:
+        remember(run, loggers)
         return together(run, devices)
     with alone(device) as shard:
+        if shard.rank == 0:
+            remember(run, loggers)
         return go_on(run, shard, Display(quiet=quiet or shard.rank > 0))
 
 
@@ -155,14 +171,14 @@ def learn(job: Job, run: Run, display: Display, *, saved: State | None) -> Run:
     recipe, machine = job.recipe, job.machine
     assert recipe.epochs is not None
     machines.keep_freed_memory(saving=getattr(job.network.spec, "saving", False))
-    accelerator = make_accelerator(job, run.directory)
+    accelerator = make_accelerator(job, trackers(run))
     learning, keeper = Learning(job, accelerator), Keeper(run)
     if saved is not None:
         learning.restore(saved)
         if saved["best"] and accelerator.is_main_process:
             job.bundle.save(run.directory, saved["best"])  # what is there may be of an epoch after the checkpoint
         display.say(f"going on after step {learning.step:,}, in epoch {learning.epoch + 1}")
-    accelerator.init_trackers("convatlas")
+    begin_tracking(accelerator, run, recipe)
     best, stopped = best_of(learning.rows), False
 
     with interrupts() as stop, out_of_memory(), display.training(
@@ -201,32 +217,12 @@ def learn(job: Job, run: Run, display: Display, *, saved: State | None) -> Run:
 
 def train_epoch(learning: Learning, keeper: Keeper, stop: list[int], display: Display) -> bool:
     """What is left of a pass over the training images. True where it was stopped before its end."""
-    recipe, accelerator, optimizer = learning.job.recipe, learning.accelerator, learning.optimizer
-    steps, sums, epoch = len(learning.batches), learning.sums, learning.epoch
-    world, parts = accelerator.num_processes, learning.batches.parts
+    recipe, accelerator, sums = learning.job.recipe, learning.accelerator, learning.sums
+    steps, epoch, world = len(learning.batches), learning.epoch, accelerator.num_processes
     last = time.perf_counter()
     for step in learning.steps():
-        learning.lr = learning_rate(recipe, learning.step, steps_per_epoch=steps)
-        for group in optimizer.param_groups:
-            group["lr"] = learning.lr
-        optimizer.zero_grad()
-        for part, batch in enumerate(step.parts):
-            learning.seed(accelerator.process_index * parts + part)
-            with nullcontext() if part == parts - 1 else accelerator.no_sync(learning.learner):
-                answers = learning.learner(batch.images)
-                loss = loss_of(answers, batch, recipe, learning.class_weights)
-                share = len(batch.labels) * world / step.images  # of several processes' gradients the mean is taken
-                accelerator.backward(loss * share)
-            right = (answers.logits.detach().argmax(1) == batch.labels).sum()
-            sums.counted += torch.stack([loss.detach() * len(batch.labels), right])
-        if recipe.clip:
-            accelerator.clip_grad_norm_(learning.learner.parameters(), recipe.clip)
-        optimizer.step()
-        if learning.average is not None:
-            learning.average.update_parameters(learning.network)
+        take_step(learning, step, learning_rate(recipe, learning.step, steps_per_epoch=steps))
 
-        learning.step += 1
-        sums.images += step.images
         now = time.perf_counter()
         sums.seconds, last = sums.seconds + now - last, now
         ends = learning.step % steps == 0
@@ -241,6 +237,30 @@ def train_epoch(learning: Learning, keeper: Keeper, stop: list[int], display: Di
                 keeper.keep(learning)
                 last = time.perf_counter()
     return False
+
+
+def take_step(learning: Learning, step: Step, lr: float) -> None:
+    """Forwards, backwards, and what the optimiser makes of it; the sums get how it went."""
+    recipe, accelerator, optimizer, parts = learning.job.recipe, learning.accelerator, learning.optimizer, step.parts
+    learning.lr = lr
+    set_rate(optimizer, lr)
+    optimizer.zero_grad()
+    for part, batch in enumerate(parts):
+        learning.seed(accelerator.process_index * len(parts) + part)
+        with nullcontext() if batch is parts[-1] else accelerator.no_sync(learning.learner):
+            answers = learning.learner(batch.images)
+            loss = loss_of(answers, batch, recipe, learning.class_weights)
+            # Of several processes' gradients the mean is taken.
+            accelerator.backward(loss * (len(batch.labels) * accelerator.num_processes / step.images))
+        right = (answers.logits.detach().argmax(1) == batch.labels).sum()
+        learning.sums.counted += torch.stack([loss.detach() * len(batch.labels), right])
+    if recipe.clip:
+        accelerator.clip_grad_norm_(learning.learner.parameters(), recipe.clip)
+    optimizer.step()
+    if learning.average is not None:
+        learning.average.update_parameters(learning.network)
+    learning.step += 1
+    learning.sums.images += step.images
 
 
 def check_finite(loss: float, epoch: int) -> None:

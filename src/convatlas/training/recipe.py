@@ -270,11 +270,14 @@ class Recipe:
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
 
-    def write(self, path: Path, *, versions: Mapping[str, str]) -> None:
-        """Write the recipe as YAML, with the versions that it was run with."""
+    def to_yaml(self, *, versions: Mapping[str, str]) -> str:
+        """The recipe as a file has it, with the versions that it was run with."""
         values = dataclasses.asdict(self)
         for name, value in values.items():
             if isinstance(value, tuple):
                 values[name] = list(value)
-        text = yaml.safe_dump(values | {"versions": dict(versions)}, sort_keys=False, allow_unicode=True)
-        write_text(path, f"# convatlas train --recipe {path.name}\n{text}")
+        return yaml.safe_dump(values | {"versions": dict(versions)}, sort_keys=False, allow_unicode=True)
+
+    def write(self, path: Path, *, versions: Mapping[str, str]) -> None:
+        """Write the recipe as YAML, with the versions that it was run with."""
+        write_text(path, f"# convatlas train --recipe {path.name}\n{self.to_yaml(versions=versions)}")

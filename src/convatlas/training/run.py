@@ -17,7 +17,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from convatlas.data.pixels import Splits
-from convatlas.errors import InputError
+from convatlas.errors import InputError, WorkError
 from convatlas.files import write_text, writing
 from convatlas.training.recipe import Recipe
 
@@ -68,10 +68,8 @@ class Run:
             folder = Path(output).expanduser()
             folder.mkdir(parents=True, exist_ok=True)
             return cls(folder)
-        path = Path(recipe.data)
-        data = re.sub(r"[^\w.-]+", "-", (path.stem if path.is_file() else path.name) or recipe.data)
         for number in itertools.count(1):
-            folder = Path("runs") / f"{recipe.model}-{data}-{number}"
+            folder = Path("runs") / f"{cls.stem(recipe)}-{number}"
             try:
                 folder.mkdir(parents=True)
             except FileExistsError:
@@ -80,6 +78,13 @@ class Run:
             else:
                 return cls(folder)
         raise AssertionError("numbers do not end")
+
+    @staticmethod
+    def stem(recipe: Recipe) -> str:
+        """`MODEL-DATA`, by which the folder of a run is called."""
+        path = Path(recipe.data)
+        data = re.sub(r"[^\w.-]+", "-", (path.stem if path.is_file() else path.name) or recipe.data)
+        return f"{recipe.model}-{data}"
 
     @staticmethod
     def check_free(output: str | Path) -> None:
@@ -126,6 +131,22 @@ class Run:
             ) from error
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"interrupted; go on with convatlas resume {self.directory}") from None
+        except WorkError as error:
+            self.write_results({"status": "failed", "why": str(error)})
+            raise
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a process trains in the folder now."""
+        if not (self.directory / ".lock").is_file():
+            return False
+        try:
+            with FileLock(self.directory / ".lock", blocking=False):
+                return False
+        except Timeout:
+            return True
+        except OSError:  # a folder that may be read alone
+            return False
 
     def write_results(self, results: dict[str, Any]) -> None:
         """Write `results.json`."""

@@ -1,0 +1,42 @@
+"""A few real steps of a recipe, of which nothing is kept: to see how long they take, and how the loss goes."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from convatlas.errors import InputError
+from convatlas.training import machine as machines
+from convatlas.training.job import prepare
+from convatlas.training.learning import Learning, Sums, make_accelerator
+from convatlas.training.loop import alone, take_step
+from convatlas.training.machine import out_of_memory
+from convatlas.training.progress import Display
+from convatlas.training.recipe import Recipe
+
+
+@contextmanager
+def trying(recipe: Recipe, display: Display) -> Iterator[Learning]:
+    """The recipe's network, data and optimiser, ready to learn, without a folder; nothing is compiled.
+
+    Raises InputError like `train`.
+    """
+    with alone(recipe.device) as shard:
+        if shard.world > 1:
+            raise InputError("a trial takes one process; start it without torchrun or `accelerate launch`")
+        job = prepare(recipe, display)
+        eager = replace(job, machine=replace(job.machine, compiled=False))  # a compilation takes longer than a trial
+        machines.keep_freed_memory(saving=getattr(job.network.spec, "saving", False))
+        with out_of_memory():
+            yield Learning(job, make_accelerator(eager))
+
+
+def losses(learning: Learning, rate: Callable[[int], float]) -> Iterator[float]:
+    """The loss of one step after another, in nats, without end: epoch follows epoch.
+
+    `rate` is the learning rate at a step, counted from 0; stages that learn slower do so here too.
+    """
+    while True:
+        for step in learning.steps():
+            learning.sums = Sums(learning.accelerator.device)
+            take_step(learning, step, rate(learning.step))
+            yield learning.sums()["loss"] / step.images

@@ -1,6 +1,7 @@
 """The learning rate at every step, and what decays."""
 
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -11,7 +12,8 @@ from convatlas import Recipe
 from convatlas.data.batches import Batch
 from convatlas.models import build
 from convatlas.network import Answers
-from convatlas.training.optim import balanced, learning_rate, loss_of, make_optimizer
+from convatlas.training.optim import balanced, drops, learning_rate, loss_of, make_optimizer, set_rate
+from convatlas.training.run import Row
 
 
 def rates(**changes: object) -> list[float]:
@@ -46,6 +48,98 @@ def test_onecycle_rises_over_its_share_and_then_falls_to_nearly_nothing() -> Non
     assert cycle[:31] == sorted(cycle[:31])
     assert cycle[30:] == sorted(cycle[30:], reverse=True)
     assert cycle[-1] < 0.001
+
+
+def test_linear_falls_from_its_top_to_nearly_nothing_in_a_straight_line() -> None:
+    assert rates(schedule="linear", warmup=0) == pytest.approx([1 - step / 100 for step in range(100)])
+    assert rates(schedule="linear", warmup=2)[20:] == pytest.approx([1 - step / 80 for step in range(80)])
+
+
+def test_step_can_come_every_so_many_epochs() -> None:
+    assert rates(schedule="step", warmup=0, every=3, gamma=0.5) == pytest.approx(
+        [1.0] * 30 + [0.5] * 30 + [0.25] * 30 + [0.125] * 10
+    )
+    assert rates(schedule="step", warmup=0, every=0.5, gamma=0.5)[:20:5] == pytest.approx([1, 0.5, 0.25, 0.125])
+
+
+def test_a_warm_up_can_stay_at_a_rate_of_its_own() -> None:
+    recipe = Recipe(model="resnet110", epochs=182, lr=0.1, schedule="step", warmup=1.14, warmup_lr=0.01)
+    steps = (0, 401, 402, 32_031, 32_032, 48_047, 48_048)  # of 64,000, as in He et al. 2015, Sec. 4.2
+    lrs = [learning_rate(recipe, step, steps_per_epoch=352) for step in steps]
+    assert lrs == pytest.approx([0.01, 0.01, 0.1, 0.1, 0.01, 0.01, 0.001])
+
+
+def test_rates_are_in_proportion_to_the_batch_where_the_recipe_says_of_which_batch_they_are() -> None:
+    assert rates(schedule="constant", warmup=1, warmup_lr=0.25, batch_size=512, lr_batch=128) == [1] * 10 + [4] * 90
+    assert rates(schedule="constant", warmup=0, batch_size=32, lr_batch=128) == [0.25] * 100
+
+
+ACCURACIES = (10, 30, 30, 20, 40, 40, 39, 38, 37, 41)
+
+
+def epoch_by_epoch(accuracies: Sequence[float], **changes: object) -> list[float]:
+    recipe = Recipe(model="lenet", epochs=10, lr=1.0, schedule="plateau", warmup=0, **changes)  # type: ignore[arg-type]
+    rows: list[Row] = [{"val_accuracy": accuracy, "val_loss": 1.0} for accuracy in accuracies]
+    return [
+        learning_rate(recipe, 10 * epoch, steps_per_epoch=10, rows=rows[:epoch]) for epoch in range(len(accuracies) + 1)
+    ]
+
+
+def test_plateau_drops_after_so_many_epochs_that_were_no_better_and_counts_anew_from_there() -> None:
+    rates = epoch_by_epoch(ACCURACIES, plateau=2, gamma=0.1)
+    assert rates == pytest.approx([1, 1, 1, 1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+    rates = epoch_by_epoch(ACCURACIES, plateau=3, gamma=0.1)
+    assert rates == pytest.approx([1] * 8 + [0.1] * 3)
+
+
+@pytest.mark.parametrize("plateau", [1, 2, 3])
+def test_plateau_drops_when_torchs_scheduler_does(plateau: int) -> None:
+    parameter = nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], lr=1.0)
+    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, mode="max", patience=plateau - 1, threshold=0, factor=0.1
+    )
+    expected = [1.0]
+    for accuracy in ACCURACIES:
+        theirs.step(accuracy)
+        expected.append(optimizer.param_groups[0]["lr"])
+    assert epoch_by_epoch(ACCURACIES, plateau=plateau, gamma=0.1) == pytest.approx(expected)
+
+
+def test_of_two_epochs_that_are_right_as_often_the_one_with_less_loss_is_better() -> None:
+    falling: list[Row] = [{"val_accuracy": 50, "val_loss": loss} for loss in (3, 2, 1)]
+    assert drops(falling, plateau=1) == 0
+    assert drops(falling[::-1], plateau=1) == 2
+
+
+def test_each_stage_learns_at_a_share_of_the_rate_of_the_stage_above_it() -> None:
+    network = build("vgg11", num_classes=2, size=32, width=1 / 64)
+    optimizer = make_optimizer(network, Recipe(model="vgg11", layer_decay=0.5))
+    set_rate(optimizer, 0.8)
+    rate = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    stages = ("fc8", "fc7", "fc6", "conv5", "conv4", "conv3", "conv2", "conv1")  # poolings have nothing to learn
+    for above, name in enumerate(stages):
+        assert [rate.pop(id(p)) for p in network.get_submodule(name).parameters()] == pytest.approx(
+            [0.8 * 0.5**above] * len(list(network.get_submodule(name).parameters()))
+        )
+    assert not rate
+
+
+def test_auxiliary_classifiers_learn_as_fast_as_the_classifier() -> None:
+    network = build("googlenet", num_classes=2, auxiliary=True)
+    optimizer = make_optimizer(network, Recipe(model="googlenet", layer_decay=0.5))
+    factor = {id(p): group["factor"] for group in optimizer.param_groups for p in group["params"]}
+    assert network.auxiliary is not None
+    assert {factor[id(p)] for p in network.auxiliary.parameters()} == {1}
+    assert factor[id(network.get_submodule("linear").weight)] == 1
+
+
+def test_what_is_frozen_is_no_parameter_of_the_optimizer() -> None:
+    network = build("lenet")
+    for parameter in network.get_submodule("conv1").parameters():
+        parameter.requires_grad = False
+    groups = make_optimizer(network, Recipe(model="lenet")).param_groups
+    assert sum(p.numel() for group in groups for p in group["params"]) == 61_706 - 156
 
 
 def test_biases_and_normalisation_do_not_decay_unless_asked() -> None:

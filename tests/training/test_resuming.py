@@ -22,7 +22,8 @@ from convatlas import Recipe
 from convatlas.data.batches import Step
 from convatlas.errors import InputError
 from convatlas.training import loop
-from convatlas.training.learning import Learning, standing
+from convatlas.training.learning import Learning
+from convatlas.training.optim import standing
 from convatlas.training.progress import Display
 from convatlas.training.run import Row, Run
 

@@ -20,7 +20,7 @@ from convatlas.network import Answers, Network
 from convatlas.training.average import averaged
 from convatlas.training.freezing import freeze, frozen_stages
 from convatlas.training.job import Job
-from convatlas.training.optim import balanced, make_optimizer
+from convatlas.training.optim import balanced, make_optimizer, standing
 from convatlas.training.processes import (
     added,
     shard_weights,
@@ -83,6 +83,8 @@ class Learning:
         self.average = averaged(self.network, recipe.ema) if recipe.ema else None
         if accelerator.num_processes > 1:
             synchronize(self.network, accelerator.device)
+        assert recipe.epochs is not None
+        freeze(self.network, frozen_stages(self.network, recipe, epoch=recipe.epochs - 1))  # what never learns
         if self.sharded and accelerator.num_processes > 1:
             shard_weights(self.network, accelerator.device)
         self.depth = torch.Generator()
@@ -221,11 +223,6 @@ def plain(job: Job) -> dict[str, Any]:
     """The recipe as the values of a file, of what may not change."""
     values = {name: value for name, value in asdict(job.recipe).items() if name not in MAY_CHANGE}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
-
-
-def standing(row: Row) -> tuple[float, float]:
-    """The best epoch has the highest validation accuracy, and of those the lowest loss."""
-    return row["val_accuracy"], -row["val_loss"]
 
 
 def best_of(rows: list[Row]) -> Row | None:

@@ -19,9 +19,9 @@ from convatlas.training import machine as machines
 from convatlas.training.ending import finish
 from convatlas.training.evaluation import answer, batch_of
 from convatlas.training.job import Job, prepare
-from convatlas.training.learning import Learning, best_of, make_accelerator, standing
+from convatlas.training.learning import Learning, best_of, make_accelerator
 from convatlas.training.machine import out_of_memory
-from convatlas.training.optim import learning_rate, loss_of, set_rate
+from convatlas.training.optim import learning_rate, loss_of, set_rate, standing
 from convatlas.training.processes import added, agreed, check_devices, joined, launch, several, told
 from convatlas.training.progress import Display
 from convatlas.training.recipe import Recipe
@@ -221,7 +221,8 @@ def train_epoch(learning: Learning, keeper: Keeper, stop: list[int], display: Di
     steps, epoch, world = len(learning.batches), learning.epoch, accelerator.num_processes
     last = time.perf_counter()
     for step in learning.steps():
-        take_step(learning, step, learning_rate(recipe, learning.step, steps_per_epoch=steps))
+        lr = learning_rate(recipe, learning.step, steps_per_epoch=steps, rows=learning.rows)
+        take_step(learning, step, lr)
 
         now = time.perf_counter()
         sums.seconds, last = sums.seconds + now - last, now

@@ -1,6 +1,7 @@
-"""What steps, and how the learning rate changes: both a function of the recipe and the number of the step."""
+"""What steps, and how the learning rate changes: both a function of the recipe, the step and the epochs before it."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,22 +11,46 @@ from convatlas.data.batches import Batch
 from convatlas.layers.depth import StochasticDepth
 from convatlas.network import Answers
 from convatlas.training.recipe import Recipe
+from convatlas.training.run import Row
 
 
 def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """SGD, Adam or AdamW, fused if possible. Biases, normalisation and other vectors decay with `decay_all` alone."""
-    decays = [p for p in network.parameters() if p.requires_grad and (p.ndim > 1 or recipe.decay_all)]
-    rests = [p for p in network.parameters() if p.requires_grad and not (p.ndim > 1 or recipe.decay_all)]
-    groups = [{"params": decays, "weight_decay": recipe.weight_decay}, {"params": rests, "weight_decay": 0.0}]
-    groups = [group for group in groups if group["params"]]
+    """SGD, Adam or AdamW over the parameters that learn, fused if possible.
+
+    Biases, normalisation and other vectors decay with `decay_all` alone. Each group of parameters keeps, under
+    "factor", what its rate is of the recipe's.
+    """
+    factors = stage_factors(network, recipe.layer_decay)
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            factor = factors.get(name.partition(".")[0], 1.0)
+            decay = recipe.weight_decay if parameter.ndim > 1 or recipe.decay_all else 0.0
+            groups.setdefault((factor, decay), []).append(parameter)
+    options = [{"params": own, "factor": factor, "weight_decay": decay} for (factor, decay), own in groups.items()]
     # A branch that is dropped in the first step has neither gradient nor momentum, which torch's fused SGD cannot take,
     # nor can it take weights that are sharded.
     fused = not recipe.sharded and not any(isinstance(layer, StochasticDepth) for layer in network.modules())
     if recipe.optimizer == "sgd":
         nesterov = recipe.nesterov and recipe.momentum > 0
-        return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=nesterov, fused=fused)
+        return torch.optim.SGD(options, lr=recipe.lr, momentum=recipe.momentum, nesterov=nesterov, fused=fused)
     kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
-    return kind(groups, lr=recipe.lr, fused=fused)
+    return kind(options, lr=recipe.lr, fused=fused)
+
+
+def stage_factors(network: nn.Module, layer_decay: float) -> dict[str, float]:
+    """What the rate of each stage is of the classifier's: `layer_decay` times itself for each stage above with weights.
+
+    Auxiliary classifiers are no stages, and learn as the classifier does.
+    """
+    stages = [name for name, stage in network.named_children() if name != "auxiliary" and list(stage.parameters())]
+    return {name: layer_decay**above for above, name in enumerate(reversed(stages))}
+
+
+def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Let each group of parameters take its next step at its factor of `lr`."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["factor"] * lr
 
 
 def loss_of(answers: Answers, batch: Batch, recipe: Recipe, class_weights: Tensor | None = None) -> Tensor:
@@ -62,22 +87,54 @@ def balanced(labels: Tensor, num_classes: int) -> Tensor:
     return torch.where(counts > 0, weights, 0)
 
 
-def learning_rate(recipe: Recipe, step: int, *, steps_per_epoch: int) -> float:
-    """The learning rate of a step, counted from 0 over the whole run.
+def learning_rate(recipe: Recipe, step: int, *, steps_per_epoch: int, rows: Sequence[Row] = ()) -> float:
+    """The learning rate of a step, counted from 0 over the whole run; `rows` are of the epochs that have ended.
 
-    It rises in a straight line over the warm-up, and then: `constant` stays; `step` is multiplied by gamma
-    at each milestone; `cosine` falls as half a cosine to 0 (Loshchilov and Hutter 2017); `onecycle` is the
-    same after a warm-up that is a share of the run (Smith 2018).
+    Over the warm-up it rises in a straight line, or stays at `warmup_lr`. Then `constant` stays; `linear` falls in a
+    straight line to 0; `cosine` falls so as half a cosine (Loshchilov and Hutter 2017), and `onecycle` too, after a
+    warm-up that is a share of the run (Smith 2018); `step` is multiplied by gamma at each milestone, or every so many
+    epochs; `plateau`, whenever the epochs have not become better for a while. With `lr_batch` all of it is in
+    proportion to the batch (Goyal et al. 2017).
     """
     assert recipe.epochs is not None
-    total = recipe.epochs * steps_per_epoch
+    scale = recipe.batch_size / (recipe.lr_batch or recipe.batch_size)
+    lr, total = scale * recipe.lr, recipe.epochs * steps_per_epoch
     share = recipe.schedule == "onecycle" and recipe.warmup < 1
     warmup = recipe.warmup * (total if share else steps_per_epoch)
     if step < warmup:
-        return recipe.lr * (step + 1) / (math.floor(warmup) + 1)
-    if recipe.schedule == "constant":
-        return recipe.lr
-    if recipe.schedule == "step":
-        return recipe.lr * recipe.gamma ** sum(step >= share * total for share in recipe.milestones)
+        return scale * recipe.warmup_lr or lr * (step + 1) / (math.floor(warmup) + 1)
     done = (step - warmup) / max(1.0, total - warmup)
-    return recipe.lr * (1 + math.cos(math.pi * done)) / 2
+    match recipe.schedule:
+        case "constant":
+            return lr
+        case "linear":
+            return lr * (1 - done)
+        case "cosine" | "onecycle":
+            return lr * (1 + math.cos(math.pi * done)) / 2
+        case "step" if recipe.every:
+            return lr * recipe.gamma ** int(step / (recipe.every * steps_per_epoch))
+        case "step":
+            return lr * recipe.gamma ** sum(step >= share * total for share in recipe.milestones)
+        case "plateau":
+            return lr * recipe.gamma ** drops(rows, plateau=recipe.plateau)
+
+
+def drops(rows: Sequence[Row], *, plateau: int) -> int:
+    """How often the rate has dropped: each time that `plateau` epochs on end were no better than the best.
+
+    They are counted from the last drop, or the last epoch that was better. The rows say it all, so a run that goes on
+    after an interrupt has the rates that it would have had.
+    """
+    count = waited = 0
+    best = (-math.inf, -math.inf)
+    for row in rows:
+        waited = 0 if standing(row) > best else waited + 1
+        best = max(best, standing(row))
+        if waited == plateau:
+            count, waited = count + 1, 0
+    return count
+
+
+def standing(row: Row) -> tuple[float, float]:
+    """By which epochs are compared: the higher validation accuracy is better, and of equals the lower loss."""
+    return row["val_accuracy"], -row["val_loss"]

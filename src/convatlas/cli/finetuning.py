@@ -1,0 +1,51 @@
+"""`convatlas finetune`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import arg
+
+from convatlas.cli.choosing import RecipeOptions, chosen
+from convatlas.cli.training import Logger, ended
+from convatlas.cli.words import print_json, scored
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneOptions(RecipeOptions):
+    """Train a trained network on images of yours: --weights says where it begins, --data where the images are."""
+
+    output: Annotated[Path | None, arg(metavar="FOLDER")] = None
+    """The folder of the run; if not given, a new one under runs/."""
+    probe: bool = False
+    """Train the classifier alone, on the features as they are: a linear probe."""
+    against_scratch: bool = False
+    """Train the same network from nothing too, on the same images for as many epochs, and report both."""
+    devices: Annotated[int, arg(metavar="INT")] = 1
+    """GPUs of this machine that learn together, or processes where there are none."""
+    logger: Annotated[tuple[Logger, ...], arg(metavar="{wandb,mlflow} …")] = ()
+    """Where the figures go too, besides metrics.csv and TensorBoard's events."""
+    json: bool = False
+    """Print the results as JSON."""
+
+
+def finetune(words: list[str]) -> int:
+    """Train a trained network on images of yours."""
+    options = chosen(FinetuneOptions, "finetune", words)
+
+    from convatlas.training.finetuning import finetune
+
+    tuned, scratch = finetune(
+        options.training, output=options.output, probe=options.probe, against_scratch=options.against_scratch,
+        devices=options.devices, loggers=options.logger,
+    )  # fmt: skip
+    if scratch is None:
+        return ended(tuned, as_json=options.json)
+    both = {"finetuned": tuned, "scratch": scratch}
+    if options.json:
+        print_json({name: {"run": str(run.directory), **run.results} for name, run in both.items()})
+    else:
+        for name, run in both.items():
+            part = "test" if run.results["test"] else "val"
+            print(f"{name:>9}: {scored(run.results[part])} ({part}; {run.directory})")
+    return 0 if scratch.results["status"] == "done" else 130

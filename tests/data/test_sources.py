@@ -314,3 +314,9 @@ def test_batches_of_every_pickle_protocol_are_read(tmp_path: Path, protocol: int
     batch = {b"data": rows, b"labels": [LABELS[0], *LABELS[1:].tolist()]}
     (tmp_path / "cifar" / "data_batch_1").write_bytes(pickle.dumps(batch, protocol=protocol))
     assert len(open_source(tmp_path / "cifar").parts["train"]) == 24
+
+
+def test_a_class_folder_left_empty_is_named(shapes: Path) -> None:
+    (shapes / "round").mkdir()
+    with pytest.raises(InputError, match=r"round is empty; put the images of the class there, or remove the folder"):
+        open_source(shapes)

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from convatlas import __version__
 from convatlas.cli.evaluating import evaluate
 from convatlas.cli.explaining import compare, explain
+from convatlas.cli.finetuning import finetune
 from convatlas.cli.listing import compare_runs, runs
 from convatlas.cli.looking import data, models
 from convatlas.cli.predicting import predict
@@ -26,6 +27,7 @@ from convatlas.wording import nearest
 VERBS = {
     "train": train,
     "resume": resume,
+    "finetune": finetune,
     "evaluate": evaluate,
     "predict": predict,
     "find-lr": find_lr,

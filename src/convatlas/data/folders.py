@@ -10,7 +10,7 @@ from convatlas.errors import InputError
 
 
 def from_folder(path: Path, _: str | None) -> Source | None:
-    """A folder for each class, under folders for the splits or without them."""
+    """A folder for each class, under folders for the splits or without them. InputError for an empty class."""
     # A split holds folders; a class that happens to be called "test" holds images.
     splits = {
         p.name: p
@@ -30,7 +30,10 @@ def from_folder(path: Path, _: str | None) -> Source | None:
         images: list[Path] = []
         labels: list[str] = []
         for folder in sorted((p for p in visible(holder) if p.is_dir()), key=lambda p: natural(p.name)):
-            for file in walk(folder):
+            files = list(walk(folder))
+            if not files and part in ("train", "all"):
+                raise InputError(f"{folder} is empty; put the images of the class there, or remove the folder")
+            for file in files:
                 if is_image(file):
                     images.append(file)
                     labels.append(folder.name)

@@ -23,7 +23,7 @@ from convatlas.training.progress import Display
 from convatlas.training.recipe import AUXILIARY, Recipe
 from convatlas.training.recipes import own_epochs
 from convatlas.weights.bundle import Bundle, bundle_of
-from convatlas.weights.load import load_weights
+from convatlas.weights.load import find_file, load_weights
 from convatlas.wording import shown, some
 
 FEW = 50
@@ -49,7 +49,9 @@ def prepare(recipe: Recipe, display: Display, shard: Shard = ALONE, *, begun: bo
     A run that has `begun` has its weights in a checkpoint, and does not ask for those that it began with.
     """
     card = model_card(recipe.model)
-    recipe = recipe if begun else as_trained(recipe)
+    if recipe.weights is not None and not begun:
+        find_file(recipe.weights)  # what is not there is said before the data are read
+        recipe = as_trained(recipe)
     machine = machines.choose(recipe)
     # A change or an image size that the network cannot take is refused before the data is read.
     channels = recipe.in_channels or card.input_size[0]

@@ -28,9 +28,10 @@ def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
             decay = recipe.weight_decay if parameter.ndim > 1 or recipe.decay_all else 0.0
             groups.setdefault((factor, decay), []).append(parameter)
     options = [{"params": own, "factor": factor, "weight_decay": decay} for (factor, decay), own in groups.items()]
-    # A branch that is dropped in the first step has neither gradient nor momentum, which torch's fused SGD cannot take,
-    # nor can it take weights that are sharded.
-    fused = not recipe.sharded and not any(isinstance(layer, StochasticDepth) for layer in network.modules())
+    # torch's fused SGD cannot take weights that are sharded, nor those that come to have a gradient after others: of a
+    # stage that thaws, or of a branch that is dropped in the first step.
+    drops = any(isinstance(layer, StochasticDepth) for layer in network.modules())
+    fused = not (recipe.sharded or recipe.thaw or drops)
     if recipe.optimizer == "sgd":
         nesterov = recipe.nesterov and recipe.momentum > 0
         return torch.optim.SGD(options, lr=recipe.lr, momentum=recipe.momentum, nesterov=nesterov, fused=fused)

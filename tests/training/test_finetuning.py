@@ -1,0 +1,113 @@
+"""Trained networks learn on: what is frozen stays, what is new learns, and what was killed goes on."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from trained import equal, go, weights
+
+import convatlas as ca
+from conftest import Said
+from convatlas import Recipe
+from convatlas.errors import InputError
+from convatlas.models import build
+from convatlas.training.finetuning import finetune
+from convatlas.training.freezing import frozen_stages
+from convatlas.training.run import Run
+
+
+@pytest.fixture
+def tuning(shapes: Path, shared_weights: Path) -> Recipe:
+    """A ResNet-20 that was trained on CIFAR-10 is to tell bars and squares."""
+    path = str(shared_weights / "cifar10_resnet20.safetensors")
+    return Recipe(model="resnet20", data=str(shapes), weights=path, size=16, epochs=2, batch_size=16, lr=0.01)
+
+
+def changed(run: Run, recipe: Recipe) -> set[str]:
+    """The stages of which any number is not what it was."""
+    assert recipe.weights is not None
+    before = ca.load_weights(ca.create_model("resnet20", num_classes=3), recipe.weights, new_head=True).state_dict()
+    now = weights(run)
+    same = {key for key, value in before.items() if torch.equal(value, now[key])}
+    return {key.partition(".")[0] for key in before if key not in same and "num_batches" not in key}
+
+
+def test_what_is_frozen_does_not_change_by_a_bit_averages_included(tuning: Recipe, tmp_path: Path) -> None:
+    assert changed(go(replace(tuning, freeze="conv3_x"), tmp_path / "run"), tuning) == {"conv4_x", "fc"}
+
+
+def test_a_probe_changes_the_classifier_alone(tuning: Recipe, tmp_path: Path) -> None:
+    probed = finetune(tuning, output=tmp_path / "run", probe=True, quiet=True)
+    assert changed(probed.finetuned, tuning) == {"fc"}
+    assert probed.scratch is None
+
+
+def test_stages_thaw_one_by_one_from_the_top() -> None:
+    recipe = Recipe(model="resnet20", freeze="conv3_x", thaw=2)
+    found = [frozen_stages(build("resnet20"), recipe, epoch=epoch) for epoch in range(8)]
+    assert found == [("conv1", "conv2_x", "conv3_x")] * 2 + [("conv1", "conv2_x")] * 2 + [("conv1",)] * 2 + [()] * 2
+
+
+def test_a_stage_that_has_thawed_has_learned(tuning: Recipe, tmp_path: Path) -> None:
+    run = go(replace(tuning, freeze="conv3_x", thaw=1), tmp_path / "run")
+    assert changed(run, tuning) == {"conv3_x", "conv4_x", "fc"}
+
+
+def test_images_are_prepared_as_in_the_run_that_the_weights_are_of(shapes: Path, tmp_path: Path) -> None:
+    first = go(Recipe(model="plain20", data=str(shapes), size=12, in_channels=1, epochs=1), tmp_path / "first")
+    second = Recipe(model="plain20", data=str(shapes), weights=str(first.directory), epochs=1)
+    recipe = Recipe.read(go(second, tmp_path / "second").directory / "recipe.yaml")
+    before = Recipe.read(first.directory / "recipe.yaml")
+    for name in ("size", "in_channels", "mean", "std"):
+        assert getattr(recipe, name) == getattr(before, name)
+
+
+def test_a_fine_tuned_run_goes_on_without_the_weights_that_it_began_with(
+    tuning: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from test_resuming import Killed, kill_at
+
+    assert tuning.weights is not None
+    copied = tmp_path / "weights.safetensors"
+    copied.write_bytes(Path(tuning.weights).read_bytes())
+    recipe = replace(tuning, weights=str(copied), layer_decay=0.5)
+    whole = go(recipe, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        kill_at(3, patch)
+        with pytest.raises(Killed):
+            go(recipe, tmp_path / "parts")
+    copied.unlink()
+    assert equal(whole, ca.resume(tmp_path / "parts", quiet=True))
+
+
+def test_fine_tuning_is_set_beside_training_from_nothing(
+    convatlas: Callable[..., Said], tuning: Recipe, tmp_path: Path
+) -> None:
+    words = ["--weights", tuning.weights, "--data", tuning.data, "--epochs", 2, "--size", 16, "--freeze", "conv2_x"]
+    said = convatlas("finetune", "resnet20", *words, "--against-scratch", "--output", tmp_path / "run", "--json")
+    assert said.status == 0, said.err
+    both = json.loads(said.out)
+    assert both["finetuned"]["images"] == both["scratch"]["images"]
+    scratch = Recipe.read(tmp_path / "run-scratch" / "recipe.yaml")
+    assert (scratch.weights, scratch.freeze, scratch.layer_decay, scratch.epochs) == (None, None, 1.0, 2)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"weights": None}, "fine-tuning begins with trained weights"),
+        ({"weights": "nowhere.pth"}, "there is no file nowhere.pth"),
+        ({"freeze": "conv9_x"}, "resnet20 has no stage 'conv9_x' to freeze"),
+        ({"freeze": "fc"}, "fc is the classifier, with which nothing of resnet20 would learn"),
+        ({"model": "resnet56"}, "they look like those of resnet20"),
+    ],
+)
+def test_what_cannot_be_fine_tuned_is_refused(
+    tuning: Recipe, tmp_path: Path, change: dict[str, str], reason: str
+) -> None:
+    with pytest.raises(InputError, match=reason):
+        finetune(replace(tuning, **change), output=tmp_path / "run", quiet=True)  # type: ignore[arg-type]
+    assert not (tmp_path / "run").exists()

@@ -8,6 +8,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from convatlas.cli.words import complain, parse, print_json, scored
 from convatlas.training.recipe import Recipe
+from convatlas.training.recipes import text
 
 if TYPE_CHECKING:
     from convatlas.training.run import Run
@@ -18,8 +19,11 @@ class TrainOptions:
     """Train a network on images. What is not given is as the network's own recipe says."""
 
     training: OmitArgPrefixes[Recipe] = field(default_factory=Recipe)
-    recipe: Annotated[Path | None, arg(metavar="FILE")] = None
-    """A YAML file with a recipe, such as the recipe.yaml of a run; options given here win over it."""
+    recipe: Annotated[str, arg(metavar="{modern,paper}|NAME|FILE")] = "modern"
+    """modern or paper: the network's own, of today or of its paper; or a paper's by name, such as resnet-cifar; or a
+    YAML file, such as the recipe.yaml of a run. Options given here win over it."""
+    show_recipe: bool = False
+    """Print the recipe's file, to be copied and changed, and train nothing."""
     output: Annotated[Path | None, arg(metavar="FOLDER")] = None
     """The folder of the run; if not given, a new one under runs/."""
     json: bool = False
@@ -28,13 +32,17 @@ class TrainOptions:
 
 def train(words: list[str]) -> int:
     """Train a network on images, with a report of how it went."""
-    # What the words leave open is the recipe file's, or else the model's own: so they are read once to
-    # learn which, and again with that for defaults, which is also what the help shows.
+    # What the words leave open is as the recipe has it: so they are read once to learn which, and again with that for
+    # defaults, which is also what the help shows.
     asked = parse(TrainOptions, "train", [word for word in words if word not in ("-h", "--help")])
-    base = Recipe.read(asked.recipe) if asked.recipe else Recipe(model=asked.training.model)
+    own = {"model": asked.training.model, "data": asked.training.data}
+    base = Recipe.named(asked.recipe, **own)
     # Changes are added to the file's: as a default, a mapping would become an option for each of its names.
     options = parse(TrainOptions, "train", words, default=TrainOptions(training=replace(base, changes={})))
     recipe = replace(options.training, changes=base.changes | options.training.changes)
+    if options.show_recipe:
+        print(text(options.recipe, **own), end="")
+        return 0
 
     from convatlas.training.loop import train
 

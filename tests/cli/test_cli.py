@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from convatlas.cli import VERBS
@@ -82,8 +83,6 @@ def test_train_evaluate_predict_on_a_folder_of_ones_own(convatlas, shapes: Path,
 
 
 def test_what_is_given_on_the_command_line_wins_over_the_recipe(convatlas, run: Path, tmp_path: Path) -> None:
-    import yaml
-
     words = ["--recipe", run / "recipe.yaml", "--epochs", 1, "--output", tmp_path / "again"]
     assert convatlas("train", *words).status == 0
     before, after = (yaml.safe_load((folder / "recipe.yaml").read_text()) for folder in (run, tmp_path / "again"))
@@ -92,8 +91,6 @@ def test_what_is_given_on_the_command_line_wins_over_the_recipe(convatlas, run: 
 
 
 def test_changes_on_the_command_line_are_added_to_those_of_the_recipe(convatlas, tmp_path: Path) -> None:
-    import yaml
-
     (tmp_path / "r.yaml").write_text("model: resnet20\nsize: 8\nepochs: 1\nbatch_size: 512\nchanges: {shortcut: B}\n")
     for i, (given, expected) in enumerate(
         [([], {"shortcut": "B"}), (["shortcut", "none"], {"shortcut": "none"}), (["n", 1], {"shortcut": "B", "n": 1})]
@@ -108,6 +105,22 @@ def test_changes_on_the_command_line_are_added_to_those_of_the_recipe(convatlas,
         said = convatlas("train", *words)
         assert said.status == 0, said.err
         assert yaml.safe_load((tmp_path / str(i) / "recipe.yaml").read_text())["changes"] == expected
+
+
+def test_a_papers_recipe_trains_with_what_the_command_line_changes_of_it(convatlas, tmp_path: Path) -> None:
+    words = ["lenet", "--recipe", "paper", "--data", "digits", "--epochs", 1, "--output", tmp_path / "run"]
+    assert convatlas("train", *words).status == 0
+    recipe = yaml.safe_load((tmp_path / "run" / "recipe.yaml").read_text())
+    assert (recipe["model"], recipe["data"], recipe["epochs"]) == ("lenet", "digits", 1)
+    assert (recipe["optimizer"], recipe["lr"], recipe["momentum"], recipe["crop"]) == ("sgd", 0.1, 0, 0)
+
+
+def test_a_recipe_is_shown_to_be_copied(convatlas) -> None:
+    shown = convatlas("train", "resnet56", "--recipe", "paper", "--show-recipe")
+    assert shown.status == 0
+    assert shown.out.startswith("# He, Zhang, Ren, Sun 2015")
+    assert "\nmodel: resnet56\n" in shown.out
+    assert yaml.safe_load(convatlas("train", "lenet5", "--show-recipe").out)["rubbish"] == 1
 
 
 def test_a_recipe_repeats_a_run_from_another_folder(convatlas, shapes: Path, tmp_path: Path, monkeypatch) -> None:

@@ -110,7 +110,7 @@ def test_the_best_is_chosen_by_validation_and_never_by_test(
         ("lr=[0.1", "--sweep: lr has no values that can be read"),
         ("lr=0.1,fast", "lr is a number, and not 'fast'"),
         ("seed=0,0.5", "seed is a whole number, and not 0.5"),
-        ("batch-size=0", "batch_size is at least 1, and is not 0"),
+        ("batch-size=0", "batch_size is at least 1, and not 0"),
         ("data=a/b,a-b", "--sweep has two runs whose folder would be called data=a-b"),
         ("model=lenet,lenet6", "no model is called 'lenet6'"),
     ],

@@ -15,6 +15,8 @@ from convatlas.cli.words import print_json, scored
 class FinetuneOptions(RecipeOptions):
     """Train a trained network on images of yours: --weights says where it begins, --data where the images are."""
 
+    recipe: Annotated[str, arg(metavar="{finetuning,modern,paper}|NAME|FILE")] = "finetuning"
+    """How it learns on: finetuning, or as of train. Options given here win over it."""
     output: Annotated[Path | None, arg(metavar="FOLDER")] = None
     """The folder of the run; if not given, a new one under runs/."""
     probe: bool = False

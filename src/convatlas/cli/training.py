@@ -12,6 +12,7 @@ from convatlas.cli.sweeping import run_sweep
 from convatlas.cli.trying import show_dry_run
 from convatlas.cli.words import complain, parse, print_json, scored
 from convatlas.errors import InputError
+from convatlas.training.recipes import text
 
 if TYPE_CHECKING:
     from convatlas.training.run import Run
@@ -23,6 +24,8 @@ Logger = Literal["wandb", "mlflow"]  # as in training.trackers, which is heavy t
 class TrainOptions(RecipeOptions):
     """Train a network on images. What is not given is as the network's own recipe says."""
 
+    show_recipe: bool = False
+    """Print the recipe's file, to be copied and changed, and train nothing."""
     output: Annotated[Path | None, arg(metavar="FOLDER")] = None
     """The folder of the run; if not given, a new one under runs/. With --sweep, the folder of its runs."""
     devices: Annotated[int, arg(metavar="INT")] = 1
@@ -41,6 +44,9 @@ class TrainOptions(RecipeOptions):
 def train(words: list[str]) -> int:
     """Train a network on images, with a report of how it went."""
     options = chosen(TrainOptions, "train", words)
+    if options.show_recipe:
+        print(text(options.recipe, model=options.training.model, data=options.training.data), end="")
+        return 0
     if options.dry_run and options.sweep:
         raise InputError("--dry-run looks at one run, and --sweep makes several: leave one of them out")
     if options.dry_run:

@@ -40,7 +40,7 @@ def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def stage_factors(network: nn.Module, layer_decay: float) -> dict[str, float]:
-    """What the rate of each stage is of the classifier's: `layer_decay` times itself for each stage above with weights.
+    """What each stage's rate is of the classifier's: `layer_decay` to the power of the stages with weights above it.
 
     Auxiliary classifiers are no stages, and learn as the classifier does.
     """

@@ -15,7 +15,7 @@ import yaml
 from convatlas.errors import InputError
 from convatlas.fields import conform, of_text
 from convatlas.files import write_text
-from convatlas.training.recipes import own
+from convatlas.training.recipes import KINDS, NOTES, locate, own
 from convatlas.wording import nearest
 
 Value = bool | int | float | str  # on a command line; a list and None are read out of text
@@ -60,13 +60,13 @@ Several = Annotated[tuple[float, ...] | None, tyro.conf.arg(metavar="FLOAT …")
 
 
 def _own() -> Any:
-    """A default that the model's own recipe fills in (`recipes.py`)."""
+    """A default that the model's modern recipe fills in (`recipes/modern`)."""
     return field(default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """One training run, whole. What is not given here is the model's own recipe."""
+    """One training run, whole. What is not given here is as the model's modern recipe has it."""
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="[MODEL]")] = "lenet"
     """The network to train; `convatlas models` lists them."""
@@ -221,8 +221,8 @@ class Recipe:
                 raise InputError(f"{name} is a finite number, and not {value}")
             least, most = RANGES.get(name, (-math.inf, math.inf))
             if isinstance(value, int | float) and not least <= value <= most:
-                words = f"lies between {least} and {most}" if most < math.inf else f"is at least {least}"
-                raise InputError(f"{name} {words}, and is not {value}")
+                limits = f"lies between {least} and {most}, and is" if most < math.inf else f"is at least {least}, and"
+                raise InputError(f"{name} {limits} not {value}")
         if self.in_channels not in (None, 1, 3):
             raise InputError(f"in_channels is 1 (grey) or 3 (colour), and not {self.in_channels}")
         if not 0 < self.validation < 1:
@@ -247,6 +247,18 @@ class Recipe:
         return "; ".join(other[:3])
 
     @classmethod
+    def named(cls, name: str, *, model: str = "lenet", data: str = "") -> "Recipe":
+        """`modern`, `paper` or `finetuning`, which are the model's own; a paper's by name, `resnet-cifar`; or a file.
+
+        `data` chooses where a paper has several; what is trained on is a field of the recipe. Raises InputError where
+        there is none, or it is none.
+        """
+        if name == "modern":
+            return cls(model=model)
+        recipe = cls.read(locate(name, model=model, data=data))
+        return dataclasses.replace(recipe, model=model) if name in KINDS else recipe
+
+    @classmethod
     def read(cls, path: Path) -> "Recipe":
         """The recipe in a YAML file. Raises InputError for an unknown field, and lists the known ones."""
         try:
@@ -257,7 +269,7 @@ class Recipe:
             raise InputError(f"{path} is not a YAML file: {' '.join(str(error).split())}") from error
         if not isinstance(values, dict):
             raise InputError(f"{path} is not a recipe: it has to map names to values, such as `lr: 0.1`")
-        values.pop("versions", None)
+        values = {name: value for name, value in values.items() if name not in NOTES}
         known = [f.name for f in dataclasses.fields(cls)]
         for name in values:
             if name not in known:

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from convatlas.data.chance import order, uniform, whole
+from convatlas.data.chance import uniform, whole
+from convatlas.data.held import Held
 from convatlas.data.images import Preparation
-from convatlas.data.pixels import Pixels
 
 
 class Shard(NamedTuple):
@@ -108,7 +108,7 @@ class Augmentation:
 class Batches:
     """Training batches. The images come as `uint8` onto the device, and are augmented there, a batch at a time."""
 
-    pixels: Pixels
+    pixels: Held
     preparation: Preparation
     augmentation: Augmentation
     batch_size: int
@@ -125,29 +125,24 @@ class Batches:
 
     def epoch(self, epoch: int, *, start: int = 0) -> Iterator[Step]:
         """The steps of an epoch from `start` on: all images once, in steps that differ in size by at most one."""
-        steps = np.array_split(order(self.seed, epoch, len(self.pixels)), len(self))[start:]
-        shares = [
-            part
-            for index in steps
-            for part in np.array_split(np.array_split(index, self.shard.world)[self.shard.rank], self.parts)
-        ]
-        fetched = zip(shares, self.pixels.fetches(shares), strict=True)
-        for index in steps:
-            yield Step(len(index), [self.make(*next(fetched), epoch) for _ in range(self.parts)])
+        at, steps = self.pixels.steps(self.seed, epoch, len(self)), range(start, len(self))
+        shares = (self.pixels.shares(at(step), self.shard.world)[self.shard.rank] for step in steps)
+        fetched = self.pixels.fetches(part for share in shares for part in np.array_split(share, self.parts))
+        for step in steps:
+            yield Step(len(at(step)), [self.make(*next(fetched), epoch) for _ in range(self.parts)])
 
-    def make(self, index: NDArray[np.int64], images: Tensor, epoch: int) -> Batch:
+    def make(self, index: NDArray[np.int64], images: Tensor, labels: Tensor, epoch: int) -> Batch:
         """The images, which are those at `index`, as the epoch shows them."""
         where = {"seed": self.seed, "epoch": epoch}
         images = self.augmentation.move(images, index, **where)
         images = self.preparation.normalize(self.augmentation.recolour(images, index, **where))
         images = self.augmentation.blank(images, index, **where)
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
-        labels = self.pixels.labels[torch.from_numpy(index)].to(images.device)
-        return Batch(images.contiguous(memory_format=layout), labels)
+        return Batch(images.contiguous(memory_format=layout), labels.to(images.device))
 
 
 def in_order(
-    pixels: Pixels,
+    pixels: Held,
     preparation: Preparation,
     *,
     batch_size: int,
@@ -159,6 +154,6 @@ def in_order(
     layout = torch.channels_last if channels_last else torch.contiguous_format
     mine = np.array_split(np.arange(len(pixels)), shard.world)[shard.rank]
     shares = [mine[start : start + batch_size] for start in range(0, len(mine), batch_size)]
-    for index, images in zip(shares, pixels.fetches(shares), strict=True):
+    for _, images, labels in pixels.fetches(shares):
         images = preparation.normalize(images.to(device))
-        yield Batch(images.contiguous(memory_format=layout), pixels.labels[torch.from_numpy(index)].to(device))
+        yield Batch(images.contiguous(memory_format=layout), labels.to(device))

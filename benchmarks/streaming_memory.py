@@ -1,6 +1,6 @@
 """Streaming past memory: images a second and resident memory, for data sets of growing size; memory has to stay flat.
 
-    python benchmarks/streaming_memory.py [--rows 10000 100000 1000000] [--images 100000] [--workers 2] [--json FILE]
+    python benchmarks/streaming_memory.py [--rows 10000 100000 1000000] [--images 100000] [--whole] [--json FILE]
 
 Each data set is synthetic: a few thousand JPEG encodings of 32×32 pixels, in turn, in Parquet files of 10,000 rows. So
 many images are streamed of each, in as many epochs as they take or in a part of one, as training does it, in batches
@@ -154,6 +154,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--images", type=int, default=100_000, help="streamed of each")
+    parser.add_argument("--whole", action="store_true", help="an epoch of each at least")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -168,7 +169,8 @@ def main() -> int:
     for rows in args.rows:
         with tempfile.TemporaryDirectory() as folder:
             write_set(Path(folder), rows)
-            words = ["--folder", folder, "--images", str(args.images), "--workers", str(args.workers)]
+            images = max(args.images, rows * 9 // 10 if args.whole else 0)
+            words = ["--folder", folder, "--images", str(images), "--workers", str(args.workers)]
             done = subprocess.run([sys.executable, __file__, *words], check=True, stdout=subprocess.PIPE, text=True)
         result = Streaming(**json.loads(done.stdout))
         results.append(result)

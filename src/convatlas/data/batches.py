@@ -126,10 +126,14 @@ class Batches:
     def epoch(self, epoch: int, *, start: int = 0) -> Iterator[Step]:
         """The steps of an epoch from `start` on: all images once, in steps that differ in size by at most one."""
         at, steps = self.pixels.steps(self.seed, epoch, len(self)), range(start, len(self))
-        shares = (self.pixels.shares(at(step), self.shard.world)[self.shard.rank] for step in steps)
-        fetched = self.pixels.fetches(part for share in shares for part in np.array_split(share, self.parts))
+        fetched = self.pixels.fetches(part for step in steps for part in self.share(at(step)))
         for step in steps:
             yield Step(len(at(step)), [self.make(*next(fetched), epoch) for _ in range(self.parts)])
+
+    def share(self, index: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """The parts of this process's share of a step."""
+        index = self.pixels.gathered(index) if self.shard.world > 1 else index
+        return np.array_split(np.array_split(index, self.shard.world)[self.shard.rank], self.parts)
 
     def make(self, index: NDArray[np.int64], images: Tensor, labels: Tensor, epoch: int) -> Batch:
         """The images, which are those at `index`, as the epoch shows them."""

@@ -71,9 +71,9 @@ class Held(ABC):
     def fingerprint(self) -> bytes:
         """What other images or labels have another of."""
 
-    def shares(self, index: Index, world: int) -> Sequence[Index]:
-        """The images of a step, for each of so many processes."""
-        return np.array_split(index, world)
+    def gathered(self, index: Index) -> Index:
+        """The images of a step in an order in which several processes had best share them, each some in a row."""
+        return index
 
     def moments(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and deviation of each channel over the sample, of pixels scaled to 0…1, to four digits."""

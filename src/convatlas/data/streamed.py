@@ -99,9 +99,9 @@ class Streamed(Held):
         """What finds the images of each of an epoch's `count` steps, without the order of all."""
         return Walk(self.blocks, seed, epoch, count)
 
-    def shares(self, index: Index, world: int) -> Sequence[Index]:
-        """The images of a step, for each of so many processes: neighbours together, which are read together."""
-        return np.array_split(np.sort(index) if world > 1 else index, world)
+    def gathered(self, index: Index) -> Index:
+        """The images of a step with neighbours together, which are read together."""
+        return np.sort(index)
 
     def fetches(self, indices: Iterable[Index]) -> Iterator[Fetched]:
         """The images at each of these indices, in turn, read by threads and decoded by processes ahead of it."""

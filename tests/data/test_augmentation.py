@@ -11,7 +11,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from convatlas.data.augmentation import Augmentation, resized, window
-from convatlas.data.pixels import Components
+from convatlas.data.held import Components
 from convatlas.errors import InputError
 
 INDEX = np.arange(6)

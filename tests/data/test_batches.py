@@ -8,8 +8,9 @@ import torch
 
 from convatlas.data.augmentation import Augmentation
 from convatlas.data.batches import Batches, Shard, in_order
+from convatlas.data.held import Components
 from convatlas.data.images import Preparation
-from convatlas.data.pixels import Components, Pixels
+from convatlas.data.pixels import Pixels
 
 EVERYTHING = {
     "flip": True, "crop": 2, "resized_crop": 0.3, "policy": "trivial", "colour": 0.1, "lighting": 0.1,

@@ -11,7 +11,9 @@ import torch
 from PIL import Image
 
 from convatlas.data import Splits, load_splits, open_source
-from convatlas.data.pixels import Pixels, load_part
+from convatlas.data.mapped import Mapped
+from convatlas.data.pixels import Pixels
+from convatlas.data.splits import load_part
 from convatlas.errors import InputError
 
 
@@ -110,10 +112,16 @@ def test_a_label_that_training_does_not_have_is_refused(shapes: Path) -> None:
         split(shapes.parent / "data")
 
 
-def test_images_that_do_not_fit_into_memory_are_refused(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_that_do_not_fit_into_memory_are_mapped_or_where_they_have_to_fit_refused(
+    shapes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert split(shapes).held == "decoded, in memory"
     monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": 1000})())
-    with pytest.raises(InputError, match=r"90 images of 3×16×16 take .* GB, and .* of memory are free"):
-        split(shapes)
+    splits = split(shapes, workers=2)
+    assert isinstance(splits.train, Mapped)
+    assert splits.held.startswith("as they are stored, and decoded by 2 processes when their turn comes: decoded, ")
+    with pytest.raises(InputError, match=r"90 images of 3×16×16 take .* GB of memory are free; leave out --loading"):
+        split(shapes, loading="memory")
 
 
 def test_evaluation_of_the_training_data_reads_only_what_was_kept_for_the_test(shapes: Path) -> None:

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from convatlas.data import open_source
-from convatlas.data.pixels import load_splits
 from convatlas.data.source import ALIASES, natural
+from convatlas.data.splits import load_splits
 from convatlas.data.tables import HUB, from_datasets
 from convatlas.errors import InputError
 
@@ -240,7 +240,7 @@ def test_what_is_not_there_is_answered_with_what_could_be_meant(tmp_path: Path) 
     picture(tmp_path / "1.png")
     with pytest.raises(InputError, match="holds images but no folder for each class"):
         open_source(tmp_path)
-    with pytest.raises(InputError, match=r"of files only \.csv and \.parquet hold data sets"):
+    with pytest.raises(InputError, match=r"of files only \.csv, \.parquet and \.tar hold data sets"):
         open_source(tmp_path / "1.png")
 
 

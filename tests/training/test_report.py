@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from convatlas.data import Pixels, Preparation, Splits
-from convatlas.data.pixels import Skipped
+from convatlas.data.source import Skipped
 from convatlas.training.evaluation import Answers
 from convatlas.training.recipe import Recipe
 from convatlas.training.report import curves, drawing, duration, heat_map, percent, shortened, survey, svg, write_report

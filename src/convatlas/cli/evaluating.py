@@ -12,6 +12,7 @@ from convatlas.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from convatlas.data import Source
+    from convatlas.data.shards import Shards
     from convatlas.network import Network
     from convatlas.weights.bundle import Bundle
 
@@ -62,7 +63,7 @@ class Trained(NamedTuple):
 
     bundle: "Bundle"
     network: "Network"
-    source: "Source"
+    source: "Source | Shards"
     held_out: float | None
     """The share for validation where the network was trained on the same source; None: on another."""
 
@@ -103,7 +104,7 @@ def from_run(options: EvaluateOptions, run: str) -> Trained:
         raise InputError(
             f"evaluate takes a run, or else --model, --weights, --mean and --std, and not both: leave out --{given[0]}"
         )
-    from convatlas.data import open_source
+    from convatlas.data import open_data
     from convatlas.weights.bundle import load_trained
 
     bundle, network = load_trained(run)
@@ -114,7 +115,7 @@ def from_run(options: EvaluateOptions, run: str) -> Trained:
         raise InputError(f"{run} does not say what it was trained on; name the images with --data")
     same = recipe is not None and same_data(data, recipe.data)
     column = options.label_column or (recipe.label_column if recipe and same else None)
-    source = open_source(data, label_column=column)
+    source = open_data(data, label_column=column, loading=recipe.loading if recipe and same else "auto")
     return Trained(bundle, network, source, recipe.validation if recipe and same else None)
 
 

@@ -11,9 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from convatlas.data.copies import compared, equal
+from convatlas.data.decoding import OnImages
 from convatlas.data.findings import Audit, PartAudit, Spread, described, findings
 from convatlas.data.looks import Looks, look_at
-from convatlas.data.pixels import OnImages
 from convatlas.data.source import Part, PartName, Source, natural
 from convatlas.wording import printable, shown, some
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from convatlas.data.chance import beta, normal, uniform, whole
-from convatlas.data.pixels import Components
+from convatlas.data.held import Components
 from convatlas.data.policies import Policy, rand_augment, trivial_augment
 from convatlas.errors import InputError
 

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from convatlas.data.augmentation import Augmentation
-from convatlas.data.chance import order
+from convatlas.data.held import Held
 from convatlas.data.images import Preparation
-from convatlas.data.pixels import Pixels
 
 
 class Shard(NamedTuple):
@@ -50,7 +49,7 @@ class Step(NamedTuple):
 class Batches:
     """Training batches. The images come as `uint8` onto the device, and are augmented there, a batch at a time."""
 
-    pixels: Pixels
+    pixels: Held
     preparation: Preparation
     augmentation: Augmentation
     batch_size: int
@@ -67,11 +66,10 @@ class Batches:
 
     def epoch(self, epoch: int, *, start: int = 0) -> Iterator[Step]:
         """The steps of an epoch from `start` on: all images once, in steps that differ in size by at most one."""
-        steps = np.array_split(order(self.seed, epoch, len(self.pixels)), len(self))[start:]
-        shares = [part for index in steps for part in self.share(index)]
-        fetched = zip(shares, self.pixels.fetches(shares), strict=True)
-        for number, index in enumerate(steps, start):
-            yield Step(len(index), [self.make(*next(fetched), epoch, number) for _ in range(self.parts)])
+        at, steps = self.pixels.steps(self.seed, epoch, len(self)), range(start, len(self))
+        fetched = self.pixels.fetches(part for step in steps for part in self.share(at(step)))
+        for step in steps:
+            yield Step(len(at(step)), [self.make(*next(fetched), epoch, step) for _ in range(self.parts)])
 
     def share(self, index: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         """The parts of this process's share of a step.
@@ -83,18 +81,19 @@ class Batches:
         def parts(index: NDArray[np.int64]) -> list[NDArray[np.int64]]:
             return np.array_split(np.array_split(index, self.shard.world)[self.shard.rank], self.parts)
 
+        index = self.pixels.gathered(index) if self.shard.world > 1 else index
         if not self.augmentation.mixes:
             return parts(index)
         following = parts(np.roll(index, -1))
         return [np.append(own, after[-1:]) for own, after in zip(parts(index), following, strict=True)]
 
-    def make(self, index: NDArray[np.int64], images: Tensor, epoch: int, step: int) -> Batch:
+    def make(self, index: NDArray[np.int64], images: Tensor, labels: Tensor, epoch: int, step: int) -> Batch:
         """The images, which are those at `index`, as the epoch shows them; of a mixed part all but the last."""
         augmentation, where = self.augmentation, {"seed": self.seed, "epoch": epoch}
         images = augmentation.operate(augmentation.move(images, index, **where), index, **where)
         images = self.preparation.normalize(augmentation.recolour(images, index, **where))
         images = augmentation.blank(images, index, **where)
-        labels = self.pixels.labels[torch.from_numpy(index)].to(images.device)
+        labels = labels.to(images.device)
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         if not augmentation.mixes:
             return Batch(images.contiguous(memory_format=layout), labels)
@@ -103,7 +102,7 @@ class Batches:
 
 
 def in_order(
-    pixels: Pixels,
+    pixels: Held,
     preparation: Preparation,
     *,
     batch_size: int,
@@ -115,7 +114,6 @@ def in_order(
     layout = torch.channels_last if channels_last else torch.contiguous_format
     mine = np.array_split(np.arange(len(pixels)), shard.world)[shard.rank]
     most = -(-len(pixels) // shard.world)  # of a process: all of them go through as many batches
-    shares = np.array_split(mine, -(-most // batch_size))
-    for index, images in zip(shares, pixels.fetches(shares), strict=True):
+    for _, images, labels in pixels.fetches(np.array_split(mine, -(-most // batch_size))):
         images = preparation.normalize(images.to(device))
-        yield Batch(images.contiguous(memory_format=layout), pixels.labels[torch.from_numpy(index)].to(device))
+        yield Batch(images.contiguous(memory_format=layout), labels.to(device))

@@ -6,8 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from convatlas.data.copies import Copies, Lookalikes, Place, short
-from convatlas.data.pixels import Skipped
-from convatlas.data.source import PartName
+from convatlas.data.source import PartName, Skipped
 from convatlas.wording import printable, shown, some
 
 IMBALANCE = 10

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 from torch.nn import functional as F
 
+from convatlas.data.decoding import BLOCK, digest, stored_bytes
 from convatlas.data.images import Raw, eight_bits, read, reason
-from convatlas.data.pixels import BLOCK, Skipped, digest, stored_bytes
-from convatlas.data.source import Part
+from convatlas.data.source import Part, Skipped
 
 SIDE = 16
 """Height and width of a thumbnail. Bilinear: with a box filter, resizing a small image changes it too much."""

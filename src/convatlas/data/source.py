@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,13 @@ ALIASES: Mapping[str, PartName] = {
     "val": "val", "valid": "val", "validation": "val", "dev": "val",
     "test": "test", "testing": "test",
 }  # fmt: skip
+
+
+class Skipped(NamedTuple):
+    """An image that could not be read."""
+
+    name: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convatlas.data.batches import Batch, in_order
+from convatlas.data.held import Held
 from convatlas.data.images import Preparation
-from convatlas.data.pixels import Pixels
 from convatlas.devices import exact
 
 PIXELS = 500 * 32 * 32
@@ -76,7 +76,7 @@ def answer(network: nn.Module, batches: Iterable[Batch]) -> Answers:
     return Answers(torch.cat(logits), torch.cat(labels))
 
 
-def evaluate(network: nn.Module, pixels: Pixels, preparation: Preparation, *, device: str = "cpu") -> Answers:
+def evaluate(network: nn.Module, pixels: Held, preparation: Preparation, *, device: str = "cpu") -> Answers:
     """What the network answers in float32: the figure that is reported, the same on every machine up to rounding."""
     place = torch.device(device)
     network = network.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -85,7 +85,7 @@ def evaluate(network: nn.Module, pixels: Pixels, preparation: Preparation, *, de
         return answer(network, batches)
 
 
-def batch_of(pixels: Pixels) -> int:
+def batch_of(pixels: Held) -> int:
     """How many images are put through a network at once when nothing is learned."""
-    height, width = pixels.images.shape[2:]
+    _, height, width = pixels.size
     return max(1, PIXELS // (height * width))

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import torch
 
-from convatlas.data import Preparation, Splits, load_splits, open_source
+from convatlas.data import Preparation, Splits, load_splits, open_data
 from convatlas.data.augmentation import Augmentation
 from convatlas.data.batches import ALONE, Shard
 from convatlas.data.chance import seed_torch
-from convatlas.data.pixels import Pixels
+from convatlas.data.held import SAMPLE, Held
+from convatlas.data.shards import Shards
 from convatlas.data.source import Source
+from convatlas.data.tables import is_pattern
 from convatlas.errors import InputError
 from convatlas.layers.init import he_, xavier_
 from convatlas.models import build, model_card
@@ -67,21 +69,24 @@ def prepare(recipe: Recipe, display: Display, shard: Shard = ALONE, *, begun: bo
             "--changes auxiliary True"
         )
 
-    source = open_source(recipe.data, label_column=recipe.label_column)
+    source = open_data(recipe.data, label_column=recipe.label_column, loading=recipe.loading)
     with display.decoding():
         splits = load_splits(
             source, size=size, fit=recipe.fit, validation=recipe.validation, strict=recipe.strict,
-            on_images=display.decoded,
+            loading=recipe.loading, workers=recipe.workers, on_images=display.decoded,
         )  # fmt: skip
-    mean, std = splits.train.moments()
+    mean, std, measured = recipe.mean, recipe.std, None
+    if mean is None or std is None:
+        measured = splits.train.moments()
+        mean, std = mean or measured[0], std or measured[1]
     recipe = replace(
         recipe,
         data=whole_path(recipe.data),
         in_channels=size[0],
         size=size[1],
         epochs=recipe.epochs or own_epochs(recipe.model, images=len(splits.train), batch_size=recipe.batch_size),
-        mean=over_channels(recipe.mean or mean, size[0]),
-        std=over_channels(recipe.std or std, size[0]),
+        mean=over_channels(mean, size[0]),
+        std=over_channels(std, size[0]),
         flip=(size[0] == 3 and not source.handwriting) if recipe.flip is None else recipe.flip,
         precision=machine.precision,
     )
@@ -107,12 +112,15 @@ def prepare(recipe: Recipe, display: Display, shard: Shard = ALONE, *, begun: bo
         f"{card.paper.authors.split(',')[0]} {card.year}"
     )
     display.say(f"{source.name}: {source.layout}; {described(splits)}")
+    display.say(f"images: {splits.held}")
+    if measured is not None and splits.train.sampled and len(splits.train) > SAMPLE:
+        display.say(f"the mean and deviation of their pixels are those of {SAMPLE:,}, {splits.train.sampled}")
     say_doubts(source, splits, display)
     say_machine(machine, recipe, shard, display)
     return Job(recipe=recipe, splits=splits, augmentation=augmentation, bundle=bundle, network=network, machine=machine)
 
 
-def augmentation_of(recipe: Recipe, pixels: Pixels) -> Augmentation:
+def augmentation_of(recipe: Recipe, pixels: Held) -> Augmentation:
     """What the recipe does to the training images. Raises InputError for lighting of grey ones."""
     return Augmentation(
         flip=bool(recipe.flip), crop=recipe.crop, resized_crop=recipe.resized_crop, policy=recipe.policy,
@@ -156,7 +164,7 @@ def described(splits: Splits) -> str:
     )
 
 
-def say_doubts(source: Source, splits: Splits, display: Display) -> None:
+def say_doubts(source: Source | Shards, splits: Splits, display: Display) -> None:
     """Say what a user would want to know before the training: files passed over, and parts too small to measure on."""
     if splits.skipped:
         first = splits.skipped[0]
@@ -189,7 +197,7 @@ def over_channels(values: tuple[float, ...], channels: int) -> tuple[float, ...]
 def whole_path(data: str) -> str:
     """The whole path, so that a recipe repeats a run from any folder; what is no path stays as it is."""
     path = Path(data).expanduser()
-    return str(path.resolve()) if path.exists() else data
+    return str(path.resolve()) if path.exists() else str(path.absolute()) if is_pattern(data) else data
 
 
 def make_network(recipe: Recipe, num_classes: int, in_channels: int) -> Network:

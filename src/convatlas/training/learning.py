@@ -104,7 +104,7 @@ class Learning:
         )  # fmt: skip
         self.class_weights: Tensor | None = None
         if recipe.class_weights == "balanced":
-            self.class_weights = balanced(job.splits.train.labels, len(job.splits.classes)).to(accelerator.device)
+            self.class_weights = balanced(job.splits.train.counts(len(job.splits.classes))).to(accelerator.device)
         self.data = job.splits.fingerprint()
         self.step = 0
         """Steps made, over the whole run."""
@@ -181,7 +181,7 @@ class Learning:
         return State(
             recipe=plain(self.job), data=self.data, step=self.step, network=network, optimizer=optimizer,
             average={} if self.average is None else copy.deepcopy(self.average.state_dict()),
-            best=self.best, rows=list(self.rows), sums=self.totals(), place={},
+            best=self.best, rows=list(self.rows), sums=self.totals(),
         )  # fmt: skip
 
     def restore(self, state: State) -> None:

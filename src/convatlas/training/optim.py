@@ -81,10 +81,9 @@ def cross_entropy(logits: Tensor, batch: Batch, recipe: Recipe, class_weights: T
     return (batch.share * losses(batch.labels) + (1 - batch.share) * losses(batch.others)).mean()
 
 
-def balanced(labels: Tensor, num_classes: int) -> Tensor:
-    """`int64 (N,) -> float32 (K,)`: weights of the classes, by which each counts alike, and an image 1 on average."""
-    counts = labels.bincount(minlength=num_classes)
-    weights = len(labels) / (counts.count_nonzero() * counts)
+def balanced(counts: Tensor) -> Tensor:
+    """`int64 (K,) -> float32 (K,)`: weights of classes of so many images; each counts alike, an image 1 on average."""
+    weights = counts.sum() / (counts.count_nonzero() * counts)
     return torch.where(counts > 0, weights, 0)
 
 

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from convatlas.data.pixels import Pixels, Splits
+from convatlas.data.held import Held, Indexed
+from convatlas.data.splits import Splits
 from convatlas.files import write_text
 from convatlas.registry import Card, model_card
 from convatlas.training.evaluation import Answers
@@ -154,7 +155,7 @@ def write_report(
     bundle: Bundle,
     splits: Splits,
     results: Mapping[str, Any],
-    pixels: Pixels,
+    pixels: Indexed,
     answers: Answers,
 ) -> None:
     """Write `report.html` into the run's folder; `answers` are the network's to `pixels`, in order."""
@@ -171,7 +172,7 @@ def survey(
     bundle: Bundle,
     splits: Splits,
     results: Mapping[str, Any],
-    pixels: Pixels,
+    pixels: Indexed,
     answers: Answers,
 ) -> Page:
     """What there is to say of a run."""
@@ -210,13 +211,14 @@ def confused(counts: NDArray[np.int64], classes: Sequence[str]) -> list[Confusio
     return [Confusion(classes[i], classes[j], int(wrong[i, j]), int(counts[i].sum())) for i, j in pairs]
 
 
-def surest_mistakes(answers: Answers, pixels: Pixels, classes: Sequence[str]) -> list[Mistake]:
+def surest_mistakes(answers: Answers, pixels: Indexed, classes: Sequence[str]) -> list[Mistake]:
     """The mistakes of which the network was surest."""
     true, said, sure = answers.labels.numpy(), answers.logits.argmax(1).numpy(), answers.probabilities.max(1)
     wrong = np.flatnonzero(said != true)
+    surest = wrong[np.argsort(-sure[wrong], kind="stable")][:PICTURES]
     return [
-        Mistake(classes[true[i]], classes[said[i]], 100 * float(sure[i]), pixels.names[i], pixels.images[i])
-        for i in wrong[np.argsort(-sure[wrong], kind="stable")][:PICTURES].tolist()
+        Mistake(classes[true[i]], classes[said[i]], 100 * float(sure[i]), pixels.names[i], image)
+        for i, image in zip(surest.tolist(), pixels.at(surest), strict=True)
     ]
 
 
@@ -379,9 +381,9 @@ def shortened(name: str, length: int = 18) -> str:
     return name if len(name) <= length else f"{name[:half].rstrip()}…{name[-half:].lstrip()}"
 
 
-def spread(pixels: Pixels, classes: Sequence[str]) -> str:
+def spread(images: Held, classes: Sequence[str]) -> str:
     """How many images a class has, from the least to the most."""
-    counts = pixels.labels.bincount(minlength=len(classes)).tolist()
+    counts = images.counts(len(classes)).tolist()
     least, most = min(counts), max(counts)
     return f"{least:,}" if least == most else f"{least:,} – {most:,}"
 

@@ -16,7 +16,8 @@ from typing import Any, TypedDict, cast
 import torch
 from filelock import FileLock, Timeout
 
-from convatlas.data.pixels import Splits
+from convatlas.data.held import Indexed
+from convatlas.data.splits import Splits
 from convatlas.errors import InputError, WorkError
 from convatlas.files import write_text, writing
 from convatlas.training.recipe import Recipe
@@ -45,8 +46,6 @@ class State(TypedDict):
     rows: list[Row]
     sums: dict[str, float]
     """Of the epoch that is going on."""
-    place: dict[str, Any]
-    """In the data, where they are read on and not by index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,12 +160,12 @@ class Run:
         write_text(self.directory / "metrics.csv", text.getvalue())
 
     def write_split(self, splits: Splits) -> None:
-        """Write `split.csv`, which `--data` reads back where the names are files."""
+        """Write `split.csv`, which `--data` reads back where the names are files; streamed images are not in it."""
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
         table.writerow(("file_name", "label", "split"))
         for name, pixels in (("train", splits.train), ("val", splits.val), ("test", splits.test)):
-            if pixels is not None:
+            if isinstance(pixels, Indexed):
                 labels = pixels.labels.tolist()
                 table.writerows((n, splits.classes[i], name) for n, i in zip(pixels.names, labels, strict=True))
         write_text(self.directory / "split.csv", text.getvalue())

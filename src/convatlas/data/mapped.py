@@ -1,0 +1,106 @@
+"""Images that are held as they are stored, on disk, and decoded when their turn comes."""
+
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from convatlas.data.decoding import Decoded, OnImages, decode_all, in_processes, look_through
+from convatlas.data.held import CPU, SAMPLE, Fetched, Index, Indexed
+from convatlas.data.images import Fit, Raw
+from convatlas.data.pixels import numbered
+from convatlas.data.source import Part, Skipped
+from convatlas.data.tables import Rows
+from convatlas.errors import InputError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mapped(Indexed):
+    """Images as they are stored, and their classes. Processes decode them, some steps ahead of their turn."""
+
+    sampled: ClassVar[str] = "evenly spaced"
+    stored: Sequence[Raw] | NDArray[np.uint8]
+    """Files, or rows of memory-mapped Arrow, or arrays."""
+    places: Index
+    """(N,): where among those each of these images is."""
+    labels: Tensor
+    names: Sequence[str]
+    digests: NDArray[np.uint64]
+    size: tuple[int, int, int]
+    fit: Fit
+    workers: int
+    """Processes; 0: this one decodes, when it comes to it."""
+    device: torch.device = CPU
+    skipped: Sequence[Skipped] = ()
+
+    def take(self, index: Index) -> "Mapped":
+        """The images at `index`, in its order."""
+        return replace(
+            self, places=self.places[index], labels=self.labels[torch.from_numpy(index)],
+            names=[self.names[i] for i in index.tolist()], digests=self.digests[index],
+        )  # fmt: skip
+
+    def to(self, device: torch.device) -> "Mapped":
+        """The same, whose images come on `device`."""
+        return replace(self, device=device)
+
+    def at(self, index: Index) -> Tensor:
+        """`uint8 (N, C, H, W)`: the images at `index`, decoded here and now."""
+        return self.read(self.decode(index))
+
+    def fetches(self, indices: Iterable[Index]) -> Iterator[Fetched]:
+        """The images at each of these indices, in turn, decoded ahead of it by the processes."""
+        workers = min(self.workers, len(indices)) if isinstance(indices, Sized) else self.workers
+        for job in in_processes(self.decode, indices, workers=workers, device=self.device):
+            index, _ = job
+            images = self.read(job).to(self.device, non_blocking=True)
+            yield Fetched(index, images, self.labels[torch.from_numpy(index)])
+
+    def sample(self) -> Iterator[Tensor]:
+        """Some thousand images, evenly spaced."""
+        index = np.arange(0, len(self), max(1, -(-len(self) // SAMPLE)))
+        for fetched in self.fetches(np.array_split(index, -(-len(index) // 64))):
+            yield fetched.images
+
+    def decode(self, index: Index) -> tuple[Index, Decoded]:
+        """The images at `index`, as a process hands them back."""
+        places = self.places[index]
+        taken = self.stored.take(places) if isinstance(self.stored, Rows) else [self.stored[i] for i in places.tolist()]
+        return index, decode_all(taken, self.size, self.fit)
+
+    def read(self, job: tuple[Index, Decoded]) -> Tensor:
+        """`uint8 (N, C, H, W)`. Raises InputError for an image that could be read at first, and cannot any more."""
+        index, decoded = job
+        for i, reason in decoded.unread:
+            raise InputError(
+                f"{self.names[index[i]]} cannot be read any more ({reason}), and could be when the run began; put it "
+                "back as it was"
+            )
+        return decoded.images
+
+
+def keep_stored(
+    part: Part,
+    *,
+    classes: tuple[str, ...],
+    size: tuple[int, int, int],
+    fit: Fit,
+    workers: int,
+    strict: bool = False,
+    on_images: OnImages | None = None,
+) -> Mapped:
+    """Every image of a part that can be read, which is found out by decoding each once.
+
+    Raises InputError for a label outside the classes.
+    """
+    labels = numbered(part, classes)
+    looked = look_through(part, size=size, fit=fit, strict=strict, on_images=on_images, into=None)
+    return Mapped(
+        stored=part.images, places=looked.kept, labels=labels[torch.from_numpy(looked.kept)],
+        names=[part.names[i] for i in looked.kept.tolist()], digests=looked.digests, size=size, fit=fit,
+        workers=workers, skipped=looked.skipped,
+    )  # fmt: skip

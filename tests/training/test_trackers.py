@@ -11,7 +11,7 @@ import yaml
 from accelerate.tracking import GeneralTracker
 
 import convatlas as ca
-from convatlas.errors import InputError
+from convatlas.errors import InputError, WorkError
 from convatlas.training import trackers
 from convatlas.training.progress import Display
 from convatlas.training.recipe import Recipe
@@ -92,6 +92,13 @@ def test_a_logger_is_told_the_recipe_and_each_row_and_goes_on_after_an_interrupt
         name: value for name, value in recipe.items() if name != "versions"
     }
     assert "wandb" not in (tmp_path / "run" / "recipe.yaml").read_text()  # no number depends on it
+
+
+def test_a_logger_is_told_that_a_run_that_failed_has_ended(told: TOLD, tmp_path: Path) -> None:
+    recipe = Recipe(optimizer="sgd", lr=1e30, schedule="constant", warmup=0, changes={"activation": "relu"})
+    with pytest.raises(WorkError):
+        ca.train(recipe, output=tmp_path / "run", loggers=["wandb"], quiet=True)
+    assert [name for name, _ in told] == ["start", "recipe", "finish"]
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from convatlas.training.processes import added, agreed, check_devices, joined, l
 from convatlas.training.progress import Display
 from convatlas.training.recipe import Recipe
 from convatlas.training.run import Row, Run, State
-from convatlas.training.trackers import Logger, begin_tracking, check_loggers, remember, trackers
+from convatlas.training.trackers import Logger, check_loggers, remember, trackers, tracking
 
 SAVE_EVERY = 10.0
 """Seconds between two checkpoints, at least."""
@@ -178,10 +178,9 @@ def learn(job: Job, run: Run, display: Display, *, saved: State | None) -> Run:
         if saved["best"] and accelerator.is_main_process:
             job.bundle.save(run.directory, saved["best"])  # what is there may be of an epoch after the checkpoint
         display.say(f"going on after step {learning.step:,}, in epoch {learning.epoch + 1}")
-    begin_tracking(accelerator, run, recipe)
     best, stopped = best_of(learning.rows), False
 
-    with interrupts() as stop, out_of_memory(), display.training(
+    with interrupts() as stop, out_of_memory(), tracking(accelerator, run, recipe), display.training(
         epochs=recipe.epochs, steps=len(learning.batches), done=learning.step, compiled=machine.compiled
     ):  # fmt: skip
         while not stopped and not learning.ended:

@@ -7,7 +7,8 @@ that they gave the run, so that one that is resumed goes on in the same place.
 import json
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Literal, get_args
 
@@ -76,8 +77,23 @@ def trackers(run: Run) -> list[GeneralTracker]:
     return made
 
 
-def begin_tracking(accelerator: Accelerator, run: Run, recipe: Recipe) -> None:
-    """Have the accelerator's trackers begin, and tell loggers the recipe. Raises InputError where one cannot."""
+@contextmanager
+def tracking(accelerator: Accelerator, run: Run, recipe: Recipe) -> Iterator[None]:
+    """In the block the accelerator's trackers have begun; they end with it if it fails, or else with the training.
+
+    Raises InputError where one cannot begin.
+    """
+    begin(accelerator, run, recipe)
+    try:
+        yield
+    except BaseException:
+        for tracker in accelerator.trackers:
+            tracker.finish()  # or else the next run of this process would be told to the logger as this one
+        raise
+
+
+def begin(accelerator: Accelerator, run: Run, recipe: Recipe) -> None:
+    """Have the trackers begin, and tell loggers the recipe."""
     try:
         accelerator.init_trackers(PROJECT)
         if not accelerator.is_main_process:

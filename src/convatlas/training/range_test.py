@@ -101,7 +101,8 @@ def until_explosion(losses: Iterable[float], steps: int) -> tuple[list[float], b
 
 def judged(recipe: Recipe, rates: Sequence[float], seen: Sequence[float], *, exploded: bool) -> RangeTest:
     """What the losses say of the rates."""
-    smooth = smoothed(np.array(seen), width=len(rates) / 50)
+    # An explosion is cut off, or else it would be smeared over the steps before it.
+    smooth = smoothed(np.minimum(seen, 2 * seen[0]), width=len(rates) / 50)
     lowest = int(smooth.argmin())
     fell = bool(smooth[lowest] < FELL * smooth[0])
     # A loss that comes down from where it had risen to does not count as falling.

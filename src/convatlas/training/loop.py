@@ -73,6 +73,8 @@ def together(run: Run, devices: int) -> Run:
     status = launch(one_of_several, run.directory, devices=devices)
     if status not in (0, 130):
         raise WorkError(f"a process failed; go on with convatlas resume {run.directory} --devices {devices}")
+    if not (run.directory / "results.json").is_file():
+        raise KeyboardInterrupt(f"interrupted; go on with convatlas resume {run.directory} --devices {devices}")
     return run
 
 

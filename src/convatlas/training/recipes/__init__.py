@@ -55,6 +55,11 @@ class File:
         """How exactly the file names `model`: the length of the pattern that does, or 0."""
         return max((len(pattern) for pattern in self.values["for"] if fnmatchcase(model, pattern)), default=0)
 
+    def suits(self, data: str) -> bool:
+        """Whether `data` is called as the file's name ends: `cifar10` as `resnet-cifar`."""
+        _, hyphen, end = self.name.rpartition("-")
+        return bool(hyphen) and end in Path(data).name.lower()
+
 
 @cache
 def files(kind: str) -> tuple[File, ...]:
@@ -64,12 +69,9 @@ def files(kind: str) -> tuple[File, ...]:
 
 
 def find(kind: str, model: str, *, data: str = "") -> File | None:
-    """The recipe of a kind for `model`, the one that names it most exactly, or None.
-
-    Where a paper has several, it is the one whose name ends as that of `data` does, or else the first.
-    """
+    """The recipe of a kind for `model`: the one that suits the data, or else names the model most exactly; or None."""
     fitting = [file for file in files(kind) if file.fits(model)]
-    return max(fitting, key=lambda file: (file.name.rpartition("-")[2] in data.lower(), file.fits(model)), default=None)
+    return max(fitting, key=lambda file: (file.suits(data), file.fits(model)), default=None)
 
 
 def locate(name: str, *, model: str, data: str = "") -> Path:

@@ -12,8 +12,9 @@ import sys
 from collections.abc import Sequence
 
 from convatlas import __version__
+from convatlas.cli.comparing import compare
 from convatlas.cli.evaluating import evaluate
-from convatlas.cli.explaining import compare, explain
+from convatlas.cli.explaining import explain
 from convatlas.cli.looking import data, models
 from convatlas.cli.predicting import predict
 from convatlas.cli.training import resume, train
@@ -41,6 +42,7 @@ DISK = {
     errno.EPERM: "it may not be written or read",
     errno.ENOTDIR: "a part of the path is a file",
     errno.EEXIST: "a part of the path is a file",
+    errno.EISDIR: "it is a folder",
     errno.ENOENT: "it is not there, and cannot be made",
     errno.ENAMETOOLONG: "its name is too long",
 }

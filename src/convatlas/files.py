@@ -14,7 +14,11 @@ def writing(path: Path) -> Iterator[Path]:
     A reader sees the old file or the new one, never a part; where the block fails (a full disk, an
     interrupt) the old one stays and nothing else is left.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    except OSError as error:
+        error.filename = str(path)  # and not the temporary one, of which nobody has heard
+        raise
     os.close(handle)
     temporary = Path(name)
     try:
@@ -25,7 +29,8 @@ def writing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
-        error.filename = error.filename or str(path)  # a full disk is told without the name of the file
+        if error.filename in (None, name):  # a full disk is told without the name of a file
+            error.filename = str(path)
         raise
     finally:
         temporary.unlink(missing_ok=True)

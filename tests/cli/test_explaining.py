@@ -29,6 +29,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "    import sibling\n"
         "    return sibling.net\n"
     )
+    (tmp_path / "folder").mkdir()
     (tmp_path / "sibling.py").write_text("from mynets import net\n")
     (tmp_path / "spoiled.py").write_text("import nothing_of_that_name\n")
     monkeypatch.chdir(tmp_path)
@@ -69,6 +70,21 @@ def test_mermaid_dot_and_svg_go_to_the_terminal_or_to_a_file(convatlas, tmp_path
     table = tmp_path / "lenet5.txt"
     assert convatlas("explain", "lenet5", "--output", table).status == 0
     assert "60,000" in table.read_text()
+
+
+def test_a_file_holds_what_its_name_says(convatlas, tmp_path: Path) -> None:
+    starts = {
+        "html": "<!doctype html>",
+        "svg": "<svg",
+        "dot": "digraph",
+        "mmd": "flowchart",
+        "json": "{",
+        "txt": "lenet5,",
+    }
+    for ending, start in starts.items():
+        file = tmp_path / f"lenet5.{ending}"
+        assert convatlas("explain", "lenet5", "--output", file).status == 0
+        assert file.read_text().lower().startswith(start)
 
 
 def test_a_drawing_is_opened_as_far_as_depth_says_and_a_part_can_be_drawn(convatlas) -> None:
@@ -124,10 +140,23 @@ def test_probe_adds_signals_and_gradients(convatlas) -> None:
     assert again == content
 
 
+def test_what_a_probe_finds_is_on_the_page_too(convatlas) -> None:
+    page = convatlas("explain", "lenet", "--probe", "digits", "--batch-size", 4, "--format", "html").out
+    assert "One batch of 4 images: loss " in page
+    assert "<h2>Signal and gradient</h2>" in page
+    assert "Signal and gradient" not in convatlas("explain", "lenet", "--format", "html").out
+
+
 def test_a_run_is_explained_and_probed_with_its_weights(convatlas, tmp_path: Path) -> None:
     run = ca.train(ca.Recipe(epochs=12, batch_size=32), output=tmp_path / "run", quiet=True).directory
     content = json.loads(convatlas("explain", run, "--probe", "digits", "--json").out)
     assert content["name"] == "lenet"
+    assert {name: content[name] for name in ca.explain(run).to_dict()} == json.loads(
+        json.dumps(ca.explain(str(run)).to_dict())
+    )
+    assert ca.compare(run, "lenet")[0].params == ca.explain("lenet").params
+    with pytest.raises(ca.InputError, match="by name, and not for the run: activation"):
+        ca.explain(run, activation="relu")
     fresh = json.loads(convatlas("explain", "lenet", "--probe", "digits", "--json").out)
     assert content["probe"]["loss"] < fresh["probe"]["loss"]
     said = convatlas("explain", "lenet", "--probe", "digits", "--weights", run / "model.safetensors", "--json")
@@ -162,22 +191,33 @@ def test_a_module_that_is_there_already_and_a_function_that_imports_its_neighbou
         (("mynets:value", "--input", 3, 8, 8), "mynets has no function, class or module 'value'"),
         (("mynets:wrong", "--input", 3, 8, 8), "mynets:wrong() returns a int, and has to return a torch.nn.Module"),
         (("mynets:broken", "--input", 3, 8, 8), "mynets:broken() ends with KeyError: 'weights'"),
-        (("mynets:small",), "mynets:small does not say what images it takes; give --input C H W"),
+        (("mynets:small",), "Sequential does not say what images it takes; give --input C H W, such as --input 3 224"),
         (("mynets:small", "--input", 3, 9, 9), "3 (Linear) takes 288 features, and of images of 3×9×9 it gets 392"),
-        (("mynets:Looks", "--input", 3, 8, 8), "--real"),
-        (("mynets:small", "--input", 3, 8, 8, "--changes", "a", "b"), "--changes is for networks of the atlas"),
+        (("mynets:Looks", "--input", 3, 8, 8), "; give --real\n"),
+        (("mynets:small", "--input", 3, 8, 8, "--changes", "a", "b"), "changes are for networks of the atlas"),
+        (("./runs/lenet-digits-9",), "there is no folder ./runs/lenet-digits-9; name the folder of a run"),
+        (("mynets.py",), "mynets.py is a file; name the folder of a run"),
         (("alexnet", "--input", 3, 300, 300), "alexnet takes 227×227 images"),
-        (("alexnet", "--input", 3, 0, 300), "--input takes the channels, height and width of images"),
-        (("alexnet", "--input", 3, 300), "--input"),
+        (("alexnet", "--input", 3, 0, 300), "--input takes three whole numbers, the channels, height"),
+        (("alexnet", "--input", 3, 300), "--input takes 3 values"),
         (("alexnet", "--depth", 0), "--depth is at least 1, and not 0"),
         (("alexnet", "--format", "pdf"), "--format"),
-        (("alexnet", "--format", "html", "--depth", 2), "--depth is not for --format html"),
+        (("alexnet", "--format", "html", "--depth", 2), "--depth is not for html, which has every layer"),
+        (("alexnet", "--json", "--depth", 2), "--depth is not for json, which has every layer"),
+        (("alexnet", "--format", "html", "--output", "a.svg"), "a.svg is named as svg, and html is asked for"),
+        (("alexnet", "--json", "--output", "a.html"), "a.html is named as html, and json is asked for"),
+        (("lenet", "--output", "nowhere/a.html"), "convatlas: nowhere/a.html cannot be used: it is not there"),
+        (("lenet", "--output", "folder"), "convatlas: folder cannot be used: it is a folder"),
         (("alexnet", "--part", "conv1"), "--part is for --format svg"),
         (("alexnet", "--format", "svg", "--picture", "cat.jpg"), "--picture is for --format html"),
         (("alexnet", "--format", "svg", "--depth", 0), "--depth is at least 1, and not 0"),
         (("alexnet", "--format", "dot", "--json"), "--json or --format dot, and not both"),
         (("alexnet", "--format", "dot", "--verify"), "shown in the table and with --json alone"),
-        (("alexnet", "--weights", "w.pt"), "--weights are for --probe"),
+        (("alexnet", "--format", "svg", "--probe", "digits"), "what --probe finds is shown in the table, with --json"),
+        (("alexnet", "--weights", "w.pt"), "--weights is for --probe, which is not asked for"),
+        (("alexnet", "--lr", 0.5), "--lr is for --probe"),
+        (("alexnet", "--batch-size", 8), "--batch-size is for --probe"),
+        (("mynets:small", "--input", 3, 8, 8, "--probe", "digits", "--weights", "w.pt"), "mynets:small has its own"),
         (("lenet5", "--probe", "nowhere"), "nowhere"),
         (("lenet5", "--probe", "digits", "--batch-size", 0), "--batch-size is at least 1"),
         (("lenet5", "--changes", "absent", "1"), "lenet5 has no 'absent' to change"),
@@ -208,21 +248,26 @@ def test_compare_sets_networks_side_by_side(convatlas, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("own")
 def test_a_module_of_ones_own_is_compared_on_images_of_input(convatlas) -> None:
-    said = convatlas("compare", "mynets:small", "--input", 3, 8, 8, "--json")
+    said = convatlas("compare", "--input", 3, 8, 8, "--real", "mynets:small", "mynets:Looks", "--json")
     assert said.status == 0, said.err
-    assert [one["params"] for one in json.loads(said.out)] == [8 * 28 + 5 * 289]
+    assert [one["params"] for one in json.loads(said.out)] == [8 * 28 + 5 * 289, 0]
 
 
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
         ((), "compare needs"),
-        (("mynets:small",), "mynets:small does not say what images it takes; give --input C H W"),
-        (("alexnet", "--input", 3, 0, 227), "--input takes the channels, height and width of images"),
+        (("mynets:small",), "Sequential does not say what images it takes; give --input C H W"),
+        (("mynets:Looks", "--input", 3, 8, 8), "; give --real\n"),
+        (("alexnet", "--input", 3, 0, 227), "--input takes three whole numbers"),
+        (
+            ("alexnet", "--input", 3, 227, 227, "vgg16", "vgg19"),
+            "no place for 'vgg16': what belongs to no option stands",
+        ),
         (("resnet5O",), "no model is called 'resnet5O'"),
         (("alexnet", "--chart", "chart.txt"), "--chart draws a .png, .svg or .pdf, and not chart.txt"),
         (("lenet5", "resnet20", "--chart", "chart.png"), "MNIST and CIFAR-10 cannot share an axis"),
-        (("alexnet", "--chart", "nowhere/chart.png"), "cannot be used"),
+        (("alexnet", "--chart", "nowhere/chart.png"), "convatlas: nowhere/chart.png cannot be used"),
     ],
 )
 def test_what_cannot_be_compared_is_said_in_a_sentence(convatlas, own: Path, words, sentence: str) -> None:

@@ -6,9 +6,9 @@ from fnmatch import fnmatchcase
 import pytest
 import torch
 
+from convatlas.counts import counts_of
 from convatlas.data.chance import seed_torch
 from convatlas.errors import InputError
-from convatlas.explanation.counts import counts_of
 from convatlas.layers.depth import StochasticDepth
 from convatlas.models import build, list_models, model_card
 from convatlas.network import Network

@@ -309,7 +309,7 @@ def test_a_convolution_that_pads_by_itself_is_one() -> None:
 @pytest.mark.parametrize(
     ("call", "reason"),
     [
-        (lambda: explain(5, (3, 8, 8)), "a network is a name or a torch.nn.Module, and not 5"),  # type: ignore[arg-type]
+        (lambda: explain(5, (3, 8, 8)), "a network is a name, the folder of a run or a torch.nn.Module, and not 5"),  # type: ignore[arg-type]
         (lambda: explain("resnet20", (3, 8)), r"input_size is \(C, H, W\)"),  # type: ignore[arg-type]
         (lambda: explain("resnet20", (3, -1, 8)), r"input_size is \(C, H, W\)"),
         (lambda: explain(torch.jit.script(nn.Conv2d(3, 4, 1)), (3, 8, 8)), "a TorchScript module hides its operations"),

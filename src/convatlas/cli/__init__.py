@@ -12,8 +12,9 @@ import sys
 from collections.abc import Sequence
 
 from convatlas import __version__
+from convatlas.cli.comparing import compare
 from convatlas.cli.evaluating import evaluate
-from convatlas.cli.explaining import compare, explain
+from convatlas.cli.explaining import explain
 from convatlas.cli.finetuning import finetune
 from convatlas.cli.listing import compare_runs, runs
 from convatlas.cli.looking import data, models
@@ -48,6 +49,7 @@ DISK = {
     errno.EPERM: "it may not be written or read",
     errno.ENOTDIR: "a part of the path is a file",
     errno.EEXIST: "a part of the path is a file",
+    errno.EISDIR: "it is a folder",
     errno.ENOENT: "it is not there, and cannot be made",
     errno.ENAMETOOLONG: "its name is too long",
 }

@@ -1,15 +1,16 @@
-"""`convatlas explain` and `convatlas compare`."""
+"""`convatlas explain`."""
 
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
+from tyro.constructors import PrimitiveConstructorSpec
 
-from convatlas.cli.words import complain, parse, print_json
+from convatlas.cli.words import complain, parse
 from convatlas.errors import InputError
 from convatlas.wording import some
 
@@ -17,12 +18,35 @@ if TYPE_CHECKING:
     from rich.console import Console
     from torch import nn
 
-    from convatlas.data import Preparation, Source
-    from convatlas.explanation.explain import Explanation
+    from convatlas.data import Fit, Pixels, Source
+    from convatlas.explanation.explain import Explanation, Model
     from convatlas.explanation.probe import Probe
     from convatlas.explanation.verify import Verification
 
-Format = Literal["table", "mermaid", "dot", "html", "svg"]
+Format = Literal["table", "html", "svg", "mermaid", "dot"]
+Form = Literal[Format, "json"]
+ENDINGS: dict[str, Form] = {
+    ".html": "html", ".svg": "svg", ".dot": "dot", ".gv": "dot", ".mmd": "mermaid", ".json": "json",
+}  # fmt: skip
+"""What a file holds, by the end of its name."""
+
+
+def image_size(words: list[str]) -> tuple[int, int, int]:
+    """The sides that three words say. Raises ValueError, as tyro wants it, where they say none."""
+    if not all(word.isdecimal() and int(word) for word in words):
+        raise ValueError(f"three whole numbers, the channels, height and width, and not {' '.join(words)}")
+    channels, height, width = map(int, words)
+    return channels, height, width
+
+
+IMAGE_SIZE = PrimitiveConstructorSpec[tuple[int, int, int] | None](
+    nargs=3,
+    metavar="C H W",
+    instance_from_str=image_size,
+    is_instance=lambda value: value is None or isinstance(value, tuple),
+    str_from_instance=lambda size: [str(size)],
+)
+"""Three numbers and no more, so that names can follow them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,11 +58,11 @@ class ExplainOptions:
 
     model: Annotated[Positional[str], arg(metavar="MODEL")]
     """A network of the atlas, the folder of a run, or package.module:name, which is or returns a module of your own."""
-    input: Annotated[tuple[int, int, int] | None, arg(metavar="C H W")] = None
+    input: Annotated[tuple[int, int, int] | None, IMAGE_SIZE] = None
     """The channels, height and width of the images; if not given, as the network has it."""
     changes: Annotated[dict[str, bool | int | float | str], arg(metavar="NAME VALUE …")] = field(default_factory=dict)
     """Changes of the spec of a network of the atlas, such as: shortcut B."""
-    depth: int | None = None
+    depth: Annotated[int | None, arg(metavar="N")] = None
     """How far it is opened: 1 shows the stages, more their parts; if not given, 1, or what a drawing has room for."""
     part: Annotated[str | None, arg(metavar="NAME")] = None
     """For --format svg: draw one module opened, such as inception_4a; --depth counts from there on."""
@@ -58,102 +82,95 @@ class ExplainOptions:
     """For --probe: the learning rate, of which the size of an update depends."""
     seed: int = 0
     """For --probe: of new weights, of dropout, and of which images are taken."""
-    format: Format = "table"
-    """How to show it; mermaid and dot are texts that these tools draw, html and svg stand alone."""
+    format: Annotated[Format | None, arg(metavar="table|html|svg|mermaid|dot")] = None
+    """How to show it: html and svg stand alone, mermaid and dot are texts that these tools draw; if not given, as
+    --output ends, or a table."""
     json: bool = False
     """Print all of it as JSON."""
     output: Annotated[Path | None, arg(metavar="FILE")] = None
     """Write to a file, and not to the terminal."""
 
 
-class Subject(NamedTuple):
-    """What is explained: a name with changes, or a module."""
-
-    model: "str | nn.Module"
-    changes: dict[str, Any]
-    prepared: "Preparation | None" = None
-    """How images are made ready for the network of a run."""
-    classes: tuple[str, ...] = ()
-    """Of the network of a run."""
-
-
 def explain(words: list[str]) -> int:
     """Say what a network is made of, layer by layer, with the arithmetic."""
     options = parse(ExplainOptions, "explain", words)
-    check(options)
-    subject = subject_of(options)
-
+    form = form_of(options)
+    check(options, form)
     from convatlas.explanation.explain import explain
 
-    size = options.input or (subject.prepared.size if subject.prepared else None)
-    explained = explain(subject.model, size, real=options.real, **subject.changes)
-    probed = probe_of(options, subject, explained) if options.probe else None
+    changes: dict[str, Any] = dict(options.changes)
     verified = None
-    if options.verify:
-        from convatlas.explanation.verify import verify
+    with as_typed():
+        model = subject_of(options.model)
+        explained = explain(model, options.input, real=options.real, **changes)
+        probed = probe_of(options, model, explained) if options.probe else None
+        if options.verify:
+            from convatlas.explanation.verify import verify
 
-        verified = verify(subject.model, size, real=options.real, **subject.changes)
-    if options.json:
+            verified = verify(model, options.input, real=options.real, **changes)
+    if form == "json":
         import json
 
         content = explained.to_dict()
         content |= {"probe": probed.to_dict()} if probed else {}
         content |= {"verified": as_dict(verified)} if verified else {}
         deliver(json.dumps(content, indent=2, ensure_ascii=False) + "\n", options.output)
-    elif options.format == "table":
+    elif form == "table":
         show(explained, probed, verified, options)
     else:
-        deliver(drawing(explained, options), options.output)
+        deliver(drawing(explained, probed, form, options), options.output)
     return 0 if verified is None or (verified.holds and checked(verified)) else 1
 
 
-def check(options: ExplainOptions) -> None:
+def form_of(options: ExplainOptions) -> Form:
+    """As what it is shown. Raises InputError where options contradict each other."""
+    if options.json and options.format:
+        raise InputError(f"explain shows --json or --format {options.format}, and not both")
+    asked: Form | None = "json" if options.json else options.format
+    ending = ENDINGS.get(options.output.suffix.lower()) if options.output else None
+    if asked and ending and asked != ending:
+        raise InputError(f"{options.output} is named as {ending}, and {asked} is asked for: change one of the two")
+    return asked or ending or "table"
+
+
+def check(options: ExplainOptions, form: Form) -> None:
     """Raise InputError for options that do not go together."""
     if options.depth is not None and options.depth < 1:
         raise InputError(f"--depth is at least 1, and not {options.depth}")
-    if options.input and min(options.input) < 1:
-        raise InputError(f"--input takes the channels, height and width of images, and not {options.input}")
-    if options.json and options.format != "table":
-        raise InputError(f"explain shows --json or --format {options.format}, and not both")
-    if (options.probe or options.verify) and not options.json and options.format != "table":
-        raise InputError("what --probe and --verify find is shown in the table and with --json alone")
-    if options.depth and options.format == "html":
-        raise InputError("--depth is not for --format html: a page opens to every layer")
-    if options.part is not None and options.format != "svg":
+    if options.depth and form in ("html", "json"):
+        raise InputError(f"--depth is not for {form}, which has every layer")
+    if options.verify and form not in ("table", "json"):
+        raise InputError("what --verify finds is shown in the table and with --json alone")
+    if options.probe and form not in ("table", "json", "html"):
+        raise InputError("what --probe finds is shown in the table, with --json and with --format html alone")
+    if options.part is not None and form != "svg":
         raise InputError("--part is for --format svg, which draws one module opened")
-    if options.picture and options.format != "html":
+    if options.picture and form != "html":
         raise InputError("--picture is for --format html, which shows on it what units see")
-    if options.weights and not options.probe:
-        raise InputError("--weights are for --probe: an explanation without it needs none")
+    if not options.probe:
+        for name in ("weights", "batch_size", "lr", "seed"):
+            if getattr(options, name) != getattr(ExplainOptions, name, None):
+                raise InputError(f"--{name.replace('_', '-')} is for --probe, which is not asked for")
     if options.batch_size < 1 or options.lr <= 0:
         raise InputError("--batch-size is at least 1, and --lr above 0")
 
 
-def subject_of(options: ExplainOptions) -> Subject:
-    """What MODEL means. Raises InputError where it means nothing."""
-    name = options.model
-    if ":" in name:
-        refuse(options, "a module of your own", "changes", "weights")
-        if options.input is None:
-            raise InputError(f"{name} does not say what images it takes; give --input C H W, such as --input 3 224 224")
-        return Subject(own(name), {})
-    if Path(name).expanduser().is_dir():
-        refuse(options, "a run", "changes", "weights")
-        from convatlas.weights.bundle import load_trained
-
-        bundle, network = load_trained(name)
-        return Subject(network, {}, bundle.images, bundle.classes)
-    from convatlas.models import model_card
-
-    model_card(name)  # or else it says which names are near
-    return Subject(name, dict(options.changes))
+@contextmanager
+def as_typed() -> Iterator[None]:
+    """What is advised is said as the command line has it."""
+    typed = {"real=True": "--real", "input_size, such as (3, 224, 224)": "--input C H W, such as --input 3 224 224"}
+    try:
+        yield
+    except InputError as error:
+        words = str(error)
+        for python, ours in typed.items():
+            words = words.replace(python, ours)
+        raise InputError(words) from error
 
 
-def refuse(options: ExplainOptions, what: str, *names: str) -> None:
-    """Raise InputError where an option is given that is for a network of the atlas."""
-    for name in names:
-        if getattr(options, name):
-            raise InputError(f"--{name} is for networks of the atlas, and {options.model} is {what}")
+def subject_of(name: str) -> "Model":
+    """What MODEL means: of `package.module:name` the module, and else what `explain` takes as it is."""
+    return own(name) if ":" in name and not Path(name).expanduser().exists() else name
 
 
 def own(name: str) -> "nn.Module":
@@ -197,45 +214,55 @@ def importing_from_here() -> Iterator[None]:
             sys.path.remove("")
 
 
-def probe_of(options: ExplainOptions, subject: Subject, explained: "Explanation") -> "Probe":
-    """What a batch of `--probe` is in the network."""
+def probe_of(options: ExplainOptions, model: "Model", explained: "Explanation") -> "Probe":
+    """What a batch of `--probe` is in the network: new, of `--weights`, or of a run."""
     import torch
+    from torch import nn
 
     from convatlas.data import open_source
+    from convatlas.explanation.explain import folder_of
     from convatlas.explanation.probe import probe
+    from convatlas.training.recipe import Recipe
     from convatlas.weights import create_model
+    from convatlas.weights.bundle import load_trained
 
     assert options.probe
+    if options.weights and (isinstance(model, nn.Module) or folder_of(model)):
+        raise InputError(f"--weights are for networks of the atlas, by name, and {options.model} has its own")
     source = open_source(options.probe)
-    classes = subject.classes or source.class_list()
+    images, recipe = None, Recipe()
     torch.manual_seed(options.seed)
-    if isinstance(subject.model, str):
-        network: nn.Module = create_model(
-            subject.model, num_classes=len(classes), in_channels=explained.input_size[0], weights=options.weights,
-            **subject.changes,
-        )  # fmt: skip
+    network: nn.Module
+    if isinstance(model, nn.Module):
+        network, classes = model, source.class_list()
+    elif folder := folder_of(model):
+        bundle, network = load_trained(folder)
+        classes, images = bundle.classes, bundle.images
     else:
-        network = subject.model
-    images, labels = batch(source, classes, subject.prepared, explained.input_size, options)
-    return probe(network, images, labels, lr=options.lr, seed=options.seed)
+        recipe, classes = Recipe(model=str(model)), source.class_list()
+        changes: dict[str, Any] = {"num_classes": len(classes), "in_channels": explained.input_size[0]}
+        network = create_model(str(model), weights=options.weights, **(changes | options.changes))
+    pixels = batch(source, classes, explained.input_size, images.fit if images else "crop", options)
+    if images is None:
+        from convatlas.data import Preparation
+        from convatlas.training.job import over_channels
+
+        size, (mean, std) = explained.input_size, pixels.moments()
+        images = Preparation(
+            size=size, mean=over_channels(recipe.mean or mean, size[0]), std=over_channels(recipe.std or std, size[0])
+        )
+    return probe(network, images.normalize(pixels.images), pixels.labels, lr=options.lr, seed=options.seed)
 
 
 def batch(
-    source: "Source",
-    classes: tuple[str, ...],
-    prepared: "Preparation | None",
-    size: tuple[int, int, int],
-    options: ExplainOptions,
-) -> tuple[Any, Any]:
-    """Images `(N, C, H, W)`, drawn from those to train on and normalised as training would, and classes `(N,)`."""
+    source: "Source", classes: tuple[str, ...], size: tuple[int, int, int], fit: "Fit", options: ExplainOptions
+) -> "Pixels":
+    """Images drawn from those to train on, and their classes."""
     from dataclasses import replace
 
     import numpy as np
 
-    from convatlas.data import Preparation
     from convatlas.data.pixels import decode
-    from convatlas.training.job import over_channels
-    from convatlas.training.recipe import Recipe
 
     part = source.parts.get("train") or next(iter(source.parts.values()))
     chosen = np.random.default_rng(options.seed).permutation(len(part))[: options.batch_size].tolist()
@@ -243,29 +270,23 @@ def batch(
         part, images=[part.images[i] for i in chosen], labels=[part.labels[i] for i in chosen],
         names=[part.names[i] for i in chosen],
     )  # fmt: skip
-    pixels = decode(few, classes=classes, size=size, fit=prepared.fit if prepared else "crop")
+    pixels = decode(few, classes=classes, size=size, fit=fit)
     if not len(pixels):
         raise InputError(f"{source.name}: none of {len(chosen)} images can be read")
-    if prepared is None:
-        recipe = Recipe(model=options.model) if ":" not in options.model else Recipe()
-        mean, std = pixels.moments()
-        prepared = Preparation(
-            size=size, mean=over_channels(recipe.mean or mean, size[0]), std=over_channels(recipe.std or std, size[0])
-        )
-    return prepared.normalize(pixels.images), pixels.labels
+    return pixels
 
 
-def drawing(explained: "Explanation", options: ExplainOptions) -> str:
-    """The explanation as a text of `--format`."""
-    if options.format == "html":
+def drawing(explained: "Explanation", probed: "Probe | None", form: Form, options: ExplainOptions) -> str:
+    """The explanation as a page, a drawing or a text that other tools draw."""
+    if form == "html":
         from convatlas.data.images import read
 
-        return explained.to_html(picture=read(options.picture) if options.picture else None)
-    if options.format == "svg":
+        return explained.to_html(picture=read(options.picture) if options.picture else None, probe=probed)
+    if form == "svg":
         return explained.to_svg(part=options.part or "", depth=options.depth)
     from convatlas.explanation.text import to_dot, to_mermaid
 
-    draw: Callable[..., str] = to_mermaid if options.format == "mermaid" else to_dot
+    draw: Callable[..., str] = to_mermaid if form == "mermaid" else to_dot
     return draw(explained, depth=options.depth or 1)
 
 
@@ -297,7 +318,7 @@ def show(
     console.print(table(explained, depth=depth, width=console.width), crop=False, overflow="ignore")
     if probed:
         console.print()
-        console.print(probed_table(probed, depth=depth))
+        console.print(probed_table(probed, depth=depth, width=console.width))
     if verified:
         console.print()
         say_verified(console, verified)
@@ -314,7 +335,8 @@ def say_verified(console: "Console", verified: "Verification") -> None:
     """Print what gradients say of the receptive fields."""
     wrong = [each for each in verified.checks if not each.holds]
     if count := checked(verified):
-        agree = f", of which {len(wrong)} disagree" if wrong else ", and all agree"
+        disagree = "disagrees" if len(wrong) == 1 else "disagree"
+        agree = f", of which {len(wrong)} {disagree}" if wrong else ", and all agree"
         console.print(f"held against gradients: {some(count, 'layer')}{agree}")
     else:
         console.print("nothing was held against gradients: no layer could be", style="red")
@@ -329,55 +351,3 @@ def as_dict(verified: "Verification") -> dict[str, Any]:
     from dataclasses import asdict
 
     return {"holds": verified.holds and checked(verified) > 0} | asdict(verified)
-
-
-@dataclass(frozen=True, kw_only=True)
-class CompareOptions:
-    """Set networks side by side: where their weights sit, what they cost, how far they see, how often they err."""
-
-    models: Annotated[Positional[tuple[str, ...]], arg(metavar="MODEL")]
-    """Networks of the atlas, folders of runs, or package.module:name."""
-    input: Annotated[tuple[int, int, int] | None, arg(metavar="C H W")] = None
-    """The channels, height and width of the images; if not given, as each network has it."""
-    chart: Annotated[Path | None, arg(metavar="FILE")] = None
-    """Draw the published errors against the cost, as a .png, .svg or .pdf."""
-    json: bool = False
-    """Print JSON."""
-
-
-def compare(words: list[str]) -> int:
-    """Set networks side by side: weights, cost, depth, what they see, and published errors."""
-    options = parse(CompareOptions, "compare", words)
-    if not options.models:
-        raise InputError("compare needs the names of networks, such as: convatlas compare alexnet vgg16 resnet50")
-    if options.chart and options.chart.suffix not in (".png", ".svg", ".pdf"):
-        raise InputError(f"--chart draws a .png, .svg or .pdf, and not {options.chart.name}")
-    from rich.console import Console
-
-    from convatlas.explanation.compare import as_json, chart, charted, compared_table, row
-    from convatlas.explanation.explain import explain
-
-    rows = []
-    for name in options.models:
-        asked = ExplainOptions(model=name, input=options.input)
-        check(asked)
-        subject = subject_of(asked)
-        size = options.input or (subject.prepared.size if subject.prepared else None)
-        rows.append(row(explain(subject.model, size)))
-    if options.chart:
-        from convatlas.files import writing
-
-        figure = chart(rows)
-        with writing(options.chart) as path:
-            figure.savefig(path, format=options.chart.suffix[1:])
-        _, drawn = charted(rows)
-        absent = [one.name for one in rows if one not in drawn]
-        complain(
-            f"wrote {options.chart}" + (f", without {', '.join(absent)}: no error is printed" if absent else ""), 0
-        )
-    if options.json:
-        print_json(as_json(rows))
-    else:
-        console = Console(highlight=False)
-        console.print(compared_table(rows, width=console.width))
-    return 0

@@ -70,8 +70,8 @@ def models(words: list[str]) -> int:
     from rich.console import Console
     from rich.table import Table
 
+    from convatlas.counts import counts_of
     from convatlas.data.source import natural
-    from convatlas.explanation.counts import counts_of
     from convatlas.models import list_models, model_card
 
     names = list_models(options.pattern)

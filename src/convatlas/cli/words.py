@@ -39,7 +39,7 @@ def parse(kind: type[Options], verb: str, words: list[str], *, default: Options 
         if not error.code:
             raise
         known = [f"--{name.replace('_', '-')}" for name in names(kind)]
-        raise InputError(f"{complaint(said.getvalue(), known)}; see convatlas {verb} --help") from None
+        raise InputError(f"{complaint(said.getvalue(), known, words)}; see convatlas {verb} --help") from None
 
 
 def names(kind: type) -> list[str]:
@@ -53,14 +53,16 @@ def names(kind: type) -> list[str]:
 SAYINGS = (
     # what tyro says                                                 what we say
     (r"Missing from convatlas ([\w-]+): (\w+) (.*?)\.? \(required\)", r"\1 needs \2: \3"),
+    (r"Missing value for argument '(\S+)'. Expected (\d) values.*",   r"\1 takes \2 values"),
     (r"Missing value for argument '(\S+)'.*",                        r"\1 needs a value"),
     (r"Error parsing (\S+): no type matching (.+) could.*\['(.*)'\]", r"\1 takes \2, and not '\3'"),
+    (r"Error parsing (\S+): (?=three )",                              r"\1 takes "),
     (r"Error parsing (\S+): Failed to parse key-value pairs!",       r"\1 takes names and values in pairs"),
     (r"\{None\}\||\{(?=\[)|(?<=\])\}",                               r""),
 )  # fmt: skip
 
 
-def complaint(box: str, known: list[str]) -> str:
+def complaint(box: str, known: list[str], words: list[str]) -> str:
     """What tyro's box of an error says above its first rule, in one line; `known` are the verb's options."""
     from rich.text import Text
 
@@ -70,9 +72,13 @@ def complaint(box: str, known: list[str]) -> str:
     said = " ".join(body[:end]).rstrip(". ")
     if found := re.fullmatch(r"Unrecognized options: ([^\s,]+).*", said):
         word = found[1]
-        return f"there is no option {word} (nearest: {nearest(word, known)})" if word[0] == "-" else (
-            f"there is no place for {word!r}: every value but the first follows the name of its option"
+        if word[0] == "-":
+            return f"there is no option {word} (nearest: {nearest(word, known)})"
+        late = any(other.startswith("--") for other in words[: words.index(word)])
+        rule = "what belongs to no option stands before them" if late else (
+            "every value but the first follows the name of its option"
         )  # fmt: skip
+        return f"there is no place for {word!r}: {rule}"
     for theirs, ours in SAYINGS:
         said = re.sub(theirs, ours, said)
     return said

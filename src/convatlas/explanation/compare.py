@@ -5,12 +5,10 @@ from dataclasses import asdict, dataclass
 from math import cos, pi, sin
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
-
 from convatlas.errors import InputError
-from convatlas.explanation.explain import Explanation, explain
+from convatlas.explanation.explain import Explanation, Model, explain
 from convatlas.explanation.layers import COUNTING_RULE, Span
-from convatlas.explanation.table import amount, last_maps, sees_all, sides
+from convatlas.explanation.table import amount, changed, last_maps, memory, sides
 from convatlas.explanation.text import size
 from convatlas.explanation.trace import Size
 
@@ -49,21 +47,24 @@ class Compared:
     """What the errors were measured on."""
 
 
-def compare(models: Sequence[str | nn.Module | Explanation], input_size: Size | None = None) -> list[Compared]:
-    """A row for each network: a name, any module with `input_size` (C, H, W), or what `explain` gave.
+def compare(
+    *models: Model | Explanation | Sequence[Model | Explanation], input_size: Size | None = None, real: bool = False
+) -> list[Compared]:
+    """A row for each network, of those given or of lists of them, each what `explain` takes or what it gave.
 
-    Raises InputError like `explain`.
+    `input_size` (C, H, W) and `real` are as for `explain`, and so are the errors.
     """
-    return [row(model if isinstance(model, Explanation) else explain(model, input_size)) for model in models]
+    each = [one for given in models for one in (given if isinstance(given, list | tuple) else (given,))]
+    return [row(one if isinstance(one, Explanation) else explain(one, input_size, real=real)) for one in each]
 
 
 def row(explanation: Explanation) -> Compared:
     """What is compared of a network."""
     card = explanation.card
-    # What is printed is of the network as its paper has it.
-    printed: dict[str, Any] = dict(card.published) if card and not explanation.changes else {}
+    # What is printed is of the network as its paper has it, on images of its size.
+    printed: dict[str, Any] = dict(card.published) if card and not changed(explanation) else {}
     image, maps = Span(*explanation.input_size[1:]), last_maps(explanation.layers)
-    everything = maps is not None and sees_all(maps, image)
+    everything = maps is not None and maps.sees_all
     return Compared(
         name=explanation.name,
         year=card.year if card else None,
@@ -78,7 +79,7 @@ def row(explanation: Explanation) -> Compared:
         sees_all=everything,
         top1_error=printed.get("top1_error"),
         top5_error=printed.get("top5_error"),
-        measured_on=printed.get("data"),
+        measured_on=printed.get("data") if printed.keys() & {"top1_error", "top5_error"} else None,
     )
 
 
@@ -110,12 +111,13 @@ def compared_table(rows: Sequence[Compared], *, width: int = 80) -> "Group":
         "  in convolutions": lambda one: f"{one.conv_params:,}",
         "  in dense layers": lambda one: f"{one.dense_params:,}",
         "MACs": lambda one: amount(one.macs) or "0",
-        "outputs, float32": lambda one: f"{amount(one.activation_bytes)}B",
+        "outputs, float32": lambda one: memory(one.activation_bytes),
         "layers deep": lambda one: str(one.depth),
         "field of the last map": field,
         "top-1 error": lambda one: f"{one.top1_error} %" if one.top1_error is not None else "",
         "top-5 error": lambda one: f"{one.top5_error} %" if one.top5_error is not None else "",
     }
+    lines = {name: cell for name, cell in lines.items() if any(map(cell, rows))}  # what nobody has is no line
     widest = max(len(text) for one in rows for text in (one.name, *(cell(one) for cell in lines.values())))
     beside = max((width - max(map(len, lines))) // (widest + 2), 1)
     parts: list[Table | Text] = []
@@ -140,6 +142,7 @@ def printed_on(rows: Sequence[Compared]) -> str:
     for one in rows:
         if one.measured_on:
             names.setdefault(one.measured_on, []).append(one.name)
+    names = {what: list(dict.fromkeys(those)) for what, those in names.items()}
     return "; ".join(f"{', '.join(those)} on {what}" for what, those in names.items())
 
 

@@ -48,6 +48,7 @@ def style() -> str:
         ".ca .face{fill:var(--fill);stroke:var(--line);stroke-width:1.2;stroke-linejoin:round}"
         ".ca .shade{fill:var(--line);fill-opacity:.22;stroke:var(--line);stroke-width:1.2;stroke-linejoin:round}"
         ".ca .slice{fill:none;stroke:var(--line);stroke-width:.7;opacity:.6}"
+        ".ca .area{fill:none;pointer-events:all}"
         ".ca .end rect[rx]{stroke-dasharray:3 3}"
         ".ca .edge{fill:none;stroke:var(--ca-muted);stroke-width:1.2;marker-end:url(#ca-arrow)}"
         ".ca marker path{fill:var(--ca-muted)}"
@@ -95,8 +96,12 @@ def drawn(placed: Placed, links: Mapping[str, str]) -> str:
     end = " end" if not box.layers else ""
     names = escape(" ".join(layer.name.replace(" ", "_") for layer in box.layers))
     marks = f'class="box {kind}{end}" data-box="{escape(box.name)}" data-layers="{names}"'
-    body = f"<g {marks}><title>{escape(box.title)}</title>{shape}</g>"
-    return f'<a href="{links[box.name]}" aria-label="{escape(box.title)}">{body}</a>' if box.name in links else body
+    if box.name not in links:
+        return f"<g {marks}><title>{escape(box.title)}</title>{shape}</g>"
+    # What is between the maps and their name is pointed at too.
+    area = f'class="area" x="{placed.x:.1f}" y="{placed.y:.1f}" width="{placed.width:.1f}" height="{placed.height:.1f}"'
+    body = f"<g {marks}><title>{escape(box.title)}</title><rect {area}/>{shape}</g>"
+    return f'<a href="{links[box.name]}" aria-label="{escape(box.title)}">{body}</a>'
 
 
 def maps(placed: Placed) -> str:

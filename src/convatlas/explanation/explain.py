@@ -1,11 +1,13 @@
 """`explain`: what a network is made of, layer by layer, in numbers and in words."""
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from math import prod
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,13 +19,17 @@ from convatlas.explanation.field import carry
 from convatlas.explanation.layers import IMAGES, Anatomy, Layer, Span, Step
 from convatlas.explanation.reach import Field, of_images
 from convatlas.explanation.trace import Operation, Size, Trace, Unfilled, Value, trace
-from convatlas.models import build, model_card
+from convatlas.models import build, list_models, model_card
 from convatlas.network import Network
 from convatlas.registry import Card
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from convatlas.explanation.probe import Probe
+
+Model = str | os.PathLike[str] | nn.Module
+"""What is explained: a name of the atlas, the folder of a run, or any module."""
 LARGEST = 65_536
 """Pixels of a side, or channels, at most: of more, torch cannot count the numbers of a map."""
 
@@ -37,22 +43,20 @@ class Explanation(Anatomy):
 
         return to_svg(self, part=part, depth=depth)
 
-    def to_html(self, *, picture: "Image | None" = None) -> str:
-        """A page that stands alone, with receptive fields shown on `picture`, or on one of ours: see `page.to_html`."""
+    def to_html(self, *, picture: "Image | None" = None, probe: "Probe | None" = None) -> str:
+        """A page that stands alone, with `picture` to show receptive fields on, and what `probe` found: see `page`."""
         from convatlas.explanation.page import to_html
 
-        return to_html(self, picture=picture)
+        return to_html(self, picture=picture, probe=probe)
 
 
-def explain(
-    model: str | nn.Module, input_size: Size | None = None, *, real: bool = False, **changes: Any
-) -> Explanation:
-    """What `model`, a name or any module, is made of, on images of `input_size` (C, H, W).
+def explain(model: Model, input_size: Size | None = None, *, real: bool = False, **changes: Any) -> Explanation:
+    """What `model`, a name, a run's folder or any module, is made of, on images of `input_size` (C, H, W).
 
     One forward pass on the meta device, in which no weights are allocated and nothing is computed; `real` makes it on
     the processor, for modules that look at what they compute. `changes` are fields of a named network's spec. Raises
-    InputError for an unknown name or change, for images that the network does not take, and for a module that cannot
-    be run so.
+    InputError for an unknown name or change, a folder that holds no run, images that the network does not take, and a
+    module that cannot be run so.
     """
     module, size, card, name = prepared(model, input_size, real=real, **changes)
     found = trace(module, size, device="cpu" if real else "meta")
@@ -62,39 +66,62 @@ def explain(
 
 
 def prepared(
-    model: str | nn.Module, input_size: Size | None, *, real: bool, **changes: Any
+    model: Model, input_size: Size | None, *, real: bool, **changes: Any
 ) -> tuple[nn.Module, Size, Card | None, str]:
     """The module, the size of its images, its card where it is one of the atlas, and its name.
 
     Raises InputError for an unknown name or change, and where the size cannot be known.
     """
-    if not isinstance(model, str | nn.Module):
-        raise InputError(f"a network is a name or a torch.nn.Module, and not {model!r}")
+    if not isinstance(model, str | os.PathLike | nn.Module):
+        raise InputError(f"a network is a name, the folder of a run or a torch.nn.Module, and not {model!r}")
     if input_size is not None and not (
         isinstance(input_size, list | tuple)
         and len(input_size) == 3
         and all(type(side) is int and 0 < side <= LARGEST for side in input_size)
     ):
         raise InputError(f"input_size is (C, H, W), three whole numbers from 1 to {LARGEST:,}, and not {input_size!r}")
-    card, name = None, type(model).__name__
-    if isinstance(model, str):
-        card, name = model_card(model), model
-        with nullcontext() if real else Unfilled(), torch.device("cpu" if real else "meta"):
-            channels = {"in_channels": input_size[0]} if input_size else {}
-            module: nn.Module = build(name, **(channels | changes))
-    elif changes:
-        raise InputError(f"changes are for networks of the atlas, by name, and not for a module: {', '.join(changes)}")
-    else:
+    folder = None if isinstance(model, nn.Module) else folder_of(model)
+    if changes and (folder or isinstance(model, nn.Module)):
+        what = "the run" if folder else "a module"
+        raise InputError(f"changes are for networks of the atlas, by name, and not for {what}: {', '.join(changes)}")
+    card, name, size = None, type(model).__name__, input_size
+    if isinstance(model, nn.Module):
         module = model
+    else:
+        with nullcontext() if real else Unfilled(), torch.device("cpu" if real else "meta"):
+            if folder:
+                from convatlas.weights.bundle import Bundle
+
+                bundle = Bundle.read(folder)
+                module, size = bundle.build(), size or bundle.images.size
+            else:
+                card, name = model_card(str(model)), str(model)
+                module = build(name, **(({"in_channels": size[0]} if size else {}) | changes))
     if isinstance(module, Network) and card is None and module.name != "network":
         card, name = model_card(module.name), module.name
-    size = input_size
     if size is None and isinstance(module, Network) and card is not None:
         side = module.least_size if module.fixed_size else card.input_size[1]
         size = (module.in_channels, side, side)
     if size is None:
-        raise InputError("a module does not say what images it takes; give input_size, such as (3, 224, 224)")
+        raise InputError(f"{name} does not say what images it takes; give input_size, such as (3, 224, 224)")
     return module, size, card, name
+
+
+def folder_of(model: str | os.PathLike[str]) -> Path | None:
+    """The folder of a run that is meant; None where it is a name of the atlas, or like one: those are words.
+
+    Raises InputError where there is no such folder, and for `package.module:name`, which only the command line imports.
+    """
+    if isinstance(model, str) and model in list_models():
+        return None
+    folder = Path(model).expanduser()
+    if folder.exists():
+        return folder
+    if isinstance(model, str) and ":" in model:
+        raise InputError(f"{model} is for the command line; import the module, and give it as it is")
+    if isinstance(model, str) and not any(sign in model for sign in "/\\~."):
+        return None
+    raise InputError(f"there is no folder {model}; name the folder of a run, or a network of the atlas")
 
 
 def differences(network: Network, card: Card) -> dict[str, Any]:
@@ -189,6 +216,10 @@ class Assembly:
             receptive_field=Span(*(reach.size for reach in last.reach)),
             stride=Step(*(number(reach.stride) for reach in last.reach)),
             offset=Step(*(number(reach.first) for reach in last.reach)),
+            sees_all=all(
+                not reach.stride and reach.first <= 0 and reach.first + reach.size >= side
+                for reach, side in zip(last.reach, self.trace.images[-2:], strict=True)
+            ),
             formulas=tuple(dict.fromkeys(formulas)),
             notes=tuple(dict.fromkeys(self.notes(operations, costs, group))),
             window=next((cost.window for cost in costs if cost.kind == kind), ()),

@@ -58,6 +58,8 @@ class Layer:
     """From one unit to the next, in pixels of the image; 0 where all units see the same."""
     offset: Step
     """The first pixel that the first unit sees: below 0 it is padding."""
+    sees_all: bool
+    """Whether every unit sees the whole image."""
     formulas: tuple[str, ...]
     """How the numbers come about."""
     notes: tuple[str, ...] = ()

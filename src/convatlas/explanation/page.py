@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
@@ -17,8 +18,12 @@ from convatlas.explanation.boxes import MANY, family
 from convatlas.explanation.diagram import ARROW, render, style
 from convatlas.explanation.layers import IMAGES, Anatomy, Layer, Step
 from convatlas.explanation.layout import lay_out
-from convatlas.explanation.table import amount, changed, fed_by, last_maps, sees_all
+from convatlas.explanation.signals import signals
+from convatlas.explanation.table import changed, fed_by, last_maps, memory
 from convatlas.wording import printable
+
+if TYPE_CHECKING:
+    from convatlas.explanation.probe import Probe
 
 COLOURS = {
     #          light      dark
@@ -133,26 +138,28 @@ class Table:
         return Markup(render(drawing)) if branched and len(drawing.boxes) <= MANY + 1 else Markup()
 
 
-def to_html(explanation: Anatomy, *, picture: Image.Image | None = None) -> str:
+def to_html(explanation: Anatomy, *, picture: Image.Image | None = None, probe: "Probe | None" = None) -> str:
     """A page about the network, that asks for nothing from elsewhere: figures, drawing, and a table of all layers.
 
     Pointing at a layer, or coming to it with the keyboard, shows what its middle unit sees: on `picture`, cut to the
-    shape of the images, or on one of ours. Raises InputError for a module that computes nothing.
+    shape of the images, or on one of ours. With what a `probe` of the network found, signals and gradients are on it
+    too. Raises InputError for a module that computes nothing.
     """
     whole = lay_out(explanation)
     here = files(__package__)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(times=times, grouped=grouped, short=short, mark=mark, runs=runs, amount=amount)
+    environment.filters.update(times=times, grouped=grouped, short=short, mark=mark, runs=runs, memory=memory)
     table, maps = Table(explanation), last_maps(explanation.layers)
     script = SCRIPT.strip()
     text = environment.from_string((here / "page.html.jinja").read_text(encoding="utf-8")).render(
         e=explanation, card=explanation.card, modules=table.modules, colours=COLOURS, share=share, field=field,
-        says=says, maps=maps, last=maps or explanation.layers[-1], sees_all=sees_all, family=family,
+        says=says, sees=sees, maps=maps, last=maps or explanation.layers[-1], family=family,
         shares=shares(explanation), style=Markup(style()), arrow=Markup(ARROW),
         drawing=Markup(render(whole, links=table.links)),
         script=Markup(script), hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         photograph=None if picture is None else data_uri(picture, explanation.input_size[1:]),
         version=__version__, changes=changed(explanation),
+        signals=None if probe is None else signals(probe, table.links),
     )  # fmt: skip
     return printable(text)
 
@@ -179,7 +186,9 @@ const look = event => {
 const open = () => {
   const target = location.hash && by(location.hash.slice(1))
   for (let at = target; at; at = at.parentElement) if (at.tagName === 'DETAILS') at.open = true
-  if (target) target.scrollIntoView()
+  if (!target) return
+  target.scrollIntoView()
+  look({ target: target.querySelector('summary') ?? target })
 }
 addEventListener('mouseover', look)
 addEventListener('focusin', look)
@@ -222,6 +231,8 @@ def field(layer: Layer, size: Sequence[int]) -> str:
 def says(layer: Layer, size: Sequence[int]) -> str:
     """The same in words."""
     seen, stride = layer.receptive_field, layer.stride
+    if layer.sees_all:
+        return f"{layer.name}: every unit sees all of the image."
     words = f"{layer.name}: a unit sees {times(seen)} pixels"
     if seen.height > size[1] or seen.width > size[2]:
         words += ", more than the image has; the rest is padding"
@@ -232,6 +243,11 @@ def span(stride: Step) -> str:
     """`8 pixels`, or `4 × 2 pixels`."""
     pixels = str(stride.height) if stride.height == stride.width else times(stride)
     return f"{pixels} pixel{'s' * (pixels != '1')}"
+
+
+def sees(layer: Layer) -> str:
+    """What a unit sees, `11 × 11`, or that it is all."""
+    return "all" if layer.sees_all else times(layer.receptive_field)
 
 
 def times(sizes: Sequence[float]) -> str:

@@ -6,13 +6,15 @@ the same: where the deviation of the gradient falls from layer to layer, the lay
 
 import copy
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from convatlas.errors import InputError
 
@@ -22,7 +24,7 @@ class Signal:
     """One layer, over all numbers that it gives for the batch."""
 
     name: str
-    """As in `explain`."""
+    """As in `explain`; or a module's that computes outside of its parts, as where a block adds its shortcut."""
     activation_mean: float
     activation_std: float
     dead: float
@@ -54,6 +56,15 @@ class Probe:
                 return signal
         raise KeyError(name)
 
+    def blocks(self, depth: int) -> Iterator[tuple[Signal, tuple[Signal, ...]]]:
+        """The blocks whose names have `depth` parts, each as what leaves it, with the largest update within, and the
+        layers in it.
+        """
+        for name, inside in groupby(self.signals, key=lambda signal: ".".join(signal.name.split(".")[:depth])):
+            layers = tuple(inside)
+            updates = [layer.update for layer in layers if layer.update is not None]
+            yield replace(layers[-1], name=name, update=max(updates, default=None)), layers
+
     def to_dict(self) -> dict[str, Any]:
         """All of it, as JSON has it."""
         return asdict(self)
@@ -71,11 +82,13 @@ def probe(model: nn.Module, images: Tensor, labels: Tensor, *, lr: float = 0.1, 
     activations: dict[str, Moments] = {}
     gradients: dict[str, Moments] = {}
     calls: Counter[str] = Counter()
+    answered = WeakTensorKeyDictionary({images: images._version})
 
     def keep(path: str) -> Callable[..., None]:
         def hook(module: nn.Module, _: Any, output: Any) -> None:
-            if not isinstance(output, Tensor):
-                return
+            if not isinstance(output, Tensor) or answered.get(output) == output._version:  # type: ignore[no-untyped-call]
+                return  # it only passes on what another answered
+            answered[output] = output._version
             calls[path] += 1
             name = path if calls[path] == 1 else f"{path} ({calls[path]})"
             # At once, as an activation that is computed in place writes over this, and all of them are large.
@@ -86,7 +99,8 @@ def probe(model: nn.Module, images: Tensor, labels: Tensor, *, lr: float = 0.1, 
         return hook
 
     for path, part in twin.named_modules():
-        if not any(part.children()) and not isinstance(part, nn.Identity):
+        empty = isinstance(part, nn.Identity | nn.Sequential) and not any(part.children())
+        if path and not empty:
             part.register_forward_hook(keep(path))
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(seed)

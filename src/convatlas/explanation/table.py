@@ -1,7 +1,7 @@
 """The explanation of a network as a table for the terminal: collapsed to blocks, opened as deep as is asked for."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain, groupby
+from itertools import chain
 from textwrap import wrap
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,6 +20,16 @@ if TYPE_CHECKING:
 WIDE = 120
 """From how many columns on kinds and formulas have a column of their own, and do not stand below."""
 HEADS = ("layer", "output", "params", "", "MACs", "", "field", "stride")
+SPARE = ((), (3, 5), (7,), (6,))
+"""What a terminal goes without that is narrower than all columns together: first the shares, by their places."""
+
+
+class Column(NamedTuple):
+    """A column of the table."""
+
+    place: int
+    """In `HEADS`."""
+    width: int
 
 
 class Row(NamedTuple):
@@ -48,7 +58,10 @@ def wrapped(line: Text, width: int) -> list[Text]:
         return [line]
     from rich.console import Console
 
-    first, *rest = line.wrap(Console(width=width), width - 2)
+    lines = line.wrap(Console(width=width), width - 2)
+    for each in lines:
+        each.rstrip()
+    first, *rest = lines
     return [first, *(Text("  ").append_text(more) for more in rest)]
 
 
@@ -68,11 +81,12 @@ def heading(explanation: Anatomy) -> Iterator[Text]:
 
 
 def changed(explanation: Anatomy) -> str:
-    """In what the network differs from that of its card; "" if in nothing."""
-    if not explanation.changes:
-        return ""
-    changes = ", ".join(f"{name} {value}" for name, value in explanation.changes.items())
-    return f"changed: {changes}; what is printed is of the network without that"
+    """In what the network or its images differ from those of its card; "" if in nothing."""
+    changes = [f"{name} {value}" for name, value in explanation.changes.items()]
+    sides = explanation.input_size[1:]
+    if explanation.card and sides != explanation.card.input_size[1:] and "size" not in explanation.changes:
+        changes.append(f"images of {size(sides)}")
+    return f"changed: {', '.join(changes)}; what is printed is of the network without that" if changes else ""
 
 
 def figures(published: Mapping[str, str | float]) -> Iterator[str]:
@@ -87,15 +101,23 @@ def body(explanation: Anatomy, *, depth: int, width: int) -> Iterator[Text]:
     """The heads, the blocks and the totals."""
     rows = list(with_sources(list(rows_of(explanation, explanation.layers, depth=depth))))
     total = ("total", "", f"{explanation.params:,}", "", amount(explanation.macs) or "0", "", "", "")
-    columns = zip(HEADS, total, *(row.cells for row in rows), strict=True)
-    widths = [max(map(cell_len, column)) for column in columns]
-    gap = 2 if sum(widths) + 2 * (len(widths) - 1) <= width else 1
-    left = sum(widths) + gap * (len(widths) - 1)
-    yield line_of(HEADS, widths, gap, style="bold", more="  what, and why" if width >= WIDE else "")
+    texts = list(zip(HEADS, total, *(row.cells for row in rows), strict=True))
+    columns = [Column(place, max(map(cell_len, column))) for place, column in enumerate(texts)]
+    for spare in SPARE:
+        columns = [column for column in columns if column.place not in spare]
+        gap = 2 if taken(columns, 2) <= width else 1
+        if taken(columns, gap) <= width:
+            break
+    yield line_of(HEADS, columns, gap, style="bold", more="  what, and why" if width >= WIDE else "")
     for row in rows:
-        yield from placed(row, widths, gap, left=left, width=width)
-    yield Text("─" * left, style="dim", no_wrap=True)
-    yield line_of(total, widths, gap, style="bold")
+        yield from placed(row, columns, gap, width=width)
+    yield Text("─" * taken(columns, gap), style="dim", no_wrap=True)
+    yield line_of(total, columns, gap, style="bold")
+
+
+def taken(columns: Sequence[Column], gap: int) -> int:
+    """How wide they are together, `gap` apart."""
+    return sum(column.width for column in columns) + gap * (len(columns) - 1)
 
 
 def rows_of(
@@ -149,21 +171,21 @@ def cells(explanation: Anatomy, block: Block, name: str) -> tuple[str, ...]:
         share(block.params, explanation.params),
         amount(block.macs),
         share(block.macs, explanation.macs),
-        "all" if sees_all(last, explanation.input_size[1:]) else sides(block.receptive_field),
+        "all" if last.sees_all else sides(block.receptive_field),
         sides(last.stride) if any(last.stride) else "",
     )
 
 
-def placed(row: Row, widths: Sequence[int], gap: int, *, left: int, width: int) -> Iterator[Text]:
+def placed(row: Row, columns: Sequence[Column], gap: int, *, width: int) -> Iterator[Text]:
     """A row with what is said about it: beside it where there is room, and else below."""
-    beside = width >= WIDE
+    beside, left = width >= WIDE, taken(columns, gap)
     said = [row.kind, *filter(None, [row.fed]), *row.formulas]
     words = list(packed(said, width - left - 2 if beside else width - 6))
     style = "bold" if row.opened else ""
     if beside:
-        yield line_of(row.cells, widths, gap, style=style, more=f"  {words.pop(0)}")
+        yield line_of(row.cells, columns, gap, style=style, more=f"  {words.pop(0)}")
     else:
-        yield line_of(row.cells, widths, gap, style=style)
+        yield line_of(row.cells, columns, gap, style=style)
     for word in words:
         yield Text(" " * (left + 2 if beside else 6) + word, style="dim", no_wrap=True)
 
@@ -180,12 +202,12 @@ def packed(parts: Sequence[str], width: int) -> Iterator[str]:
     yield line
 
 
-def line_of(cells: Sequence[str], widths: Sequence[int], gap: int, *, style: str, more: str = "") -> Text:
-    """Cells one beside the other, `gap` columns apart, and `more` behind them."""
-    texts = [
-        cell + " " * (width - cell_len(cell)) if head in ("layer", "output") else " " * (width - cell_len(cell)) + cell
-        for head, cell, width in zip(HEADS, cells, widths, strict=True)
-    ]
+def line_of(cells: Sequence[str], columns: Sequence[Column], gap: int, *, style: str, more: str = "") -> Text:
+    """Cells one beside the other, `gap` apart, and `more` behind them."""
+    texts = []
+    for place, width in columns:
+        cell, blank = cells[place], " " * (width - cell_len(cells[place]))
+        texts.append(cell + blank if HEADS[place] in ("layer", "output") else blank + cell)
     line = (" " * gap).join(texts)
     return Text(line if more else line.rstrip(), style=style, no_wrap=True).append(more, style="not bold dim")
 
@@ -194,7 +216,7 @@ def notes(explanation: Anatomy) -> Iterator[Text]:
     """How it was counted, and what was not."""
     yield Text(
         f"{some(explanation.depth, 'layer')} with weights on the longest path; "
-        f"all outputs are {amount(explanation.activation_bytes)}B in float32; "
+        f"all outputs are {memory(explanation.activation_bytes)} in float32; "
         f"{amount(explanation.elementwise) or 'no'} elementwise operations"
     )
     yield Text(f"counted on one image: {COUNTING_RULE}", style="dim")
@@ -220,14 +242,6 @@ def last_maps(layers: Sequence[Layer]) -> Layer | None:
     return None
 
 
-def sees_all(layer: Layer, image: Sequence[int]) -> bool:
-    """Whether every unit sees the whole image."""
-    return not any(layer.stride) and all(
-        first <= 0 and first + field >= side
-        for first, field, side in zip(layer.offset, layer.receptive_field, image, strict=True)
-    )
-
-
 def share(part: int, whole: int) -> str:
     """`61.9 %`; nothing for nothing."""
     if not part:
@@ -243,33 +257,53 @@ def amount(count: int) -> str:
     return str(count) if count else ""
 
 
+def memory(count: int) -> str:
+    """`1.16 MB`, `672 B`."""
+    return f"{amount(count)}B" if count >= 1000 else f"{count} B"
+
+
 def sides(span: Span | Step) -> str:
     """`11`, or where they differ `11×5`."""
     return str(span.height) if span.height == span.width else f"{span.height}×{span.width}"
 
 
-def probed_table(probe: "Probe", *, depth: int = 1) -> Group:
-    """The signals and gradients of a batch; of a block, what leaves it, and the largest update within it."""
+def probed_table(probe: "Probe", *, depth: int = 1, width: int = 80) -> Group:
+    """The signals and gradients of a batch, in `width` columns; of a block, what leaves it, and the largest update
+    within it. A narrow terminal goes without the means.
+    """
     from rich.table import Table
 
+    heads = ("layer", "activation", "±", "gradient", "±", "dead", "update")
+    lines = list(probed_lines(probe, depth))
+    needed = sum(max(map(cell_len, column)) for column in zip(heads, *lines, strict=True)) + 2 * (len(heads) - 1)
+    shown: Sequence[int] = range(len(heads))
+    if needed > width:
+        heads, shown = ("layer", "", "± activation", "", "± gradient", "dead", "update"), (0, 2, 4, 5, 6)
     rows = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    rows.add_column("layer", no_wrap=True)
-    for head in ("activation", "±", "gradient", "±", "dead", "update / weight"):
-        rows.add_column(head, justify="right", no_wrap=True)
-    for name, inside in groupby(probe.signals, key=lambda signal: ".".join(signal.name.split(".")[:depth])):
-        signals = list(inside)
-        last = signals[-1]
-        updates = [signal.update for signal in signals if signal.update is not None]
-        rows.add_row(
-            name, digits(last.activation_mean), digits(last.activation_std), digits(last.gradient_mean),
-            digits(last.gradient_std), share(round(1e6 * last.dead), 10**6), digits(max(updates, default=None)),
+    for place in shown:
+        if place:
+            rows.add_column(heads[place], justify="right", no_wrap=True)
+        else:
+            rows.add_column(heads[place], overflow="fold")
+    for line in lines:
+        rows.add_row(*(line[place] for place in shown))
+    about = Text("means and deviations (±) of what leaves the layer, and of the loss's gradient by it; dead: channels "
+                 "that are 0 for all images; update: lr · |gradient| / |weights|", style="dim")  # fmt: skip
+    return Group(Text(probed_heading(probe), style="bold"), rows, *wrapped(about, width))
+
+
+def probed_heading(probe: "Probe") -> str:
+    """What was pushed through, and what came of it."""
+    return f"one batch of {some(probe.images, 'image')}: loss {probe.loss:.4f}; lr {probe.lr:g}"
+
+
+def probed_lines(probe: "Probe", depth: int) -> Iterator[tuple[str, ...]]:
+    """The cells of each block whose name has `depth` parts."""
+    for block, _ in probe.blocks(depth):
+        yield (
+            block.name, digits(block.activation_mean), digits(block.activation_std), digits(block.gradient_mean),
+            digits(block.gradient_std), share(round(1e6 * block.dead), 10**6), digits(block.update),
         )  # fmt: skip
-    return Group(
-        Text(f"one batch of {some(probe.images, 'image')}: loss {probe.loss:.4f}; lr {probe.lr:g}", style="bold"),
-        rows,
-        Text("means and deviations of what leaves the layer, and of the loss's gradient by it; dead: channels that are "
-             "0 for all images; update / weight: lr · |gradient| / |weights|", style="dim"),
-    )  # fmt: skip
 
 
 def digits(number: float | None) -> str:

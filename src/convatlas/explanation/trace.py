@@ -169,7 +169,7 @@ def refusal(module: nn.Module, size: Size, device: str, recorder: "Recorder", er
         said = f"images of {images} get as far as {where}, which says: {words}"
         if device == "meta" and "meta" in words.lower():
             what = f"{recorder.name.strip('_')} in {where}" if recorder.name else where
-            return f"{what} needs numbers, and here none are computed ({words}); give real=True, or --real"
+            return f"{what} needs numbers, and here none are computed ({words}); give real=True"
     if recorder.name in JOINING:
         near = sorted({max(side // 32 + more, 1) * 32 for side in size[1:] for more in (0, 1)})
         fit = [side for side in near if attempt(module, (size[0], side, side), "meta")[1] is None]

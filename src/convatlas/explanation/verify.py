@@ -11,11 +11,11 @@ from math import ceil, floor
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from convatlas.errors import InputError
-from convatlas.explanation.explain import Assembly, prepared
+from convatlas.explanation.explain import Assembly, Model, prepared
 from convatlas.explanation.field import AS_IT_IS, several
 from convatlas.explanation.reach import Field
 from convatlas.explanation.trace import Operation, Size, Value, Weight, trace
@@ -83,7 +83,7 @@ class Verification:
 
 
 def verify(
-    model: str | nn.Module,
+    model: Model,
     input_size: Size | None = None,
     *,
     layers: Sequence[str] | None = None,

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from convatlas.explanation.counts import counts_of
+from convatlas.counts import counts_of
 from convatlas.models import build, list_models, model_card
 from convatlas.network import Network
 from convatlas.weights.layouts import LAYOUTS, Layout

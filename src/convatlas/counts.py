@@ -3,7 +3,7 @@
 `counts.csv` beside this file keeps the figures of every network of the registry, since a list of them all should
 not wait for each to be built. It is made by
 
-    python -m convatlas.explanation.counts
+    python -m convatlas.counts
 
 and tests compare it with the networks.
 """
@@ -39,7 +39,7 @@ def counts_of(name: str) -> Counts:
 @cache
 def kept() -> dict[str, Counts]:
     """What `counts.csv` says."""
-    lines = files("convatlas.explanation").joinpath("counts.csv").read_text(encoding="utf-8").splitlines()
+    lines = files("convatlas").joinpath("counts.csv").read_text(encoding="utf-8").splitlines()
     return {row["name"]: Counts(int(row["params"]), int(row["macs"])) for row in csv.DictReader(lines)}
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from convatlas.counts import counted, counts_of, kept
 from convatlas.errors import InputError
-from convatlas.explanation.counts import counted, counts_of, kept
 from convatlas.models import list_models, model_card
 
 FIRSTS = list({model_card(name).family: name for name in reversed(list_models())}.values())

@@ -203,7 +203,7 @@ def notes(explanation: Anatomy) -> Iterator[Text]:
         style="dim",
     )
     for layer in explanation.left_out:
-        yield Text(f"left out: {layer.name}: {'; '.join(layer.notes)}", style="yellow")
+        yield Text(f"left out: {layer.name}: {'; '.join(map(str, layer.omissions))}", style="yellow")
     if explanation.unused:
         count = sum(explanation.unused.values())
         names = dict.fromkeys(name.split(".")[0] for name in explanation.unused)

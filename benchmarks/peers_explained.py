@@ -68,7 +68,7 @@ def main() -> int:
             continue
         if explanation.params != sum(p.numel() for p in network.parameters()):
             failed[name] = f"{explanation.params:,} parameters"
-        notes = dict.fromkeys(note for layer in explanation.left_out for note in layer.notes)
+        notes = dict.fromkeys(str(note) for layer in explanation.layers for note in layer.notes)
         rows[name] = {"params": explanation.params, "macs": explanation.macs, "notes": list(notes)}
         for note in notes:
             print(f"{name}: {note}")

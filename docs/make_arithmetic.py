@@ -124,6 +124,15 @@ SECTIONS = {
              "saving(Conv(256, 256, 3).params, "
              "stack_params([Conv(256, 256, 3, groups=256), Conv(256, 256, 1)]))"),
     ],
+    "What if": [
+        Call("Every sum of an explanation is one of these calls. Of a network in which something is changed they are "
+             "made anew. ResNet-18's first convolution on small images:",
+             'ca.explain("resnet18", (3, 32, 32))["conv1.conv"].formulas'),
+        Call("… and with the stem that is made for them:",
+             'ca.explain("resnet18", (3, 32, 32), stem="small")["conv1.conv"].formulas'),
+        Call("… which costs so many times the MACs of the whole:",
+             'ca.explain("resnet18", (3, 32, 32), stem="small").macs / ca.explain("resnet18", (3, 32, 32)).macs'),
+    ],
 }  # fmt: skip
 
 
@@ -139,9 +148,11 @@ def answer(call: str, names: dict[str, Any]) -> Any:
 
 
 def shown(value: Any) -> str:
-    """A number with its thousands apart, a ratio to two places, or the sum in words."""
+    """A number with its thousands apart, a ratio to two places, or sums in words."""
     if isinstance(value, Span):
         return f"{value.height} × {value.width}"
+    if type(value) is tuple:
+        return "\n# ".join(map(shown, value))
     return f"{value:,}" if isinstance(value, int) else f"{value:.2f}" if isinstance(value, float) else str(value)
 
 

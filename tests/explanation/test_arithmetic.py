@@ -79,10 +79,10 @@ def test_the_four_alexnets_and_googlenet(name: str, changes: dict[str, int], par
 )
 def test_a_stack_sees_what_the_same_layers_are_explained_to_see(stack: list[Window]) -> None:
     side = 1
-    for kernel, stride, dilation in reversed(stack):
+    for kernel, stride, dilation, _ in reversed(stack):
         side = (side - 1) * stride + dilation * (kernel - 1) + 1
     with torch.device("meta"):
-        module = nn.Sequential(*(nn.Conv2d(1, 1, k, stride=s, dilation=d) for k, s, d in stack))
+        module = nn.Sequential(*(nn.Conv2d(1, 1, k, stride=s, dilation=d) for k, s, d, _ in stack))
     last = explain(module, (1, side, side)).layers[-1]
     assert receptive_field(stack).value == last.receptive_field.height == side
     assert last.output_shape == (1, 1, 1)

@@ -32,6 +32,11 @@ def last(module: nn.Module, size: tuple[int, int, int], *, real: bool = False) -
     return explain(module, size, real=real).layers[-1]
 
 
+def said(layer: Layer) -> list[str]:
+    """Its notes."""
+    return [str(note) for note in layer.notes]
+
+
 @pytest.mark.parametrize(
     ("norm", "span", "kind"),
     [
@@ -79,14 +84,18 @@ def test_a_gate_of_one_unit_lets_units_see_all() -> None:
 def test_what_lies_along_two_directions_at_once_is_not_followed(function: Any) -> None:
     layer = last(Applied(function), (1, 8, 8))
     assert layer.receptive_field == Span(8, 8)
-    assert layer.notes == ("what its units see is not followed: taken as all that is seen before it",)
+    assert said(layer) == ["what its units see is not followed: taken as all that is seen before it"]
 
 
-def test_paths_of_other_steps_do_not_look_at_the_same_places() -> None:
+def test_where_paths_of_other_steps_meet_each_unit_has_a_box_of_its_own() -> None:
     module = Applied(lambda m, x: m.a(x) + x[:, :, :4, :4], a=nn.Conv2d(1, 1, 2, stride=2))
-    layer = explain(module, (1, 8, 8)).layers[-1]
-    assert layer.receptive_field == Span(8, 8)
-    assert layer.notes == ("the paths that meet here look at places that are shifted against each other",)
+    layer = last(module, (1, 8, 8))
+    assert (layer.receptive_field, layer.stride) == (Span(5, 5), Span(2, 2))  # the last unit's, from 3 to 7
+    assert said(layer) == [
+        "its units see 2 to 5 pixels by turns",
+        "the paths that meet here look at places that are shifted against each other",
+    ]
+    assert not layer.omissions
 
 
 def test_one_unit_that_is_laid_over_all_is_not_shifted() -> None:
@@ -111,10 +120,9 @@ def test_what_enlarges_maps_is_followed(enlarge: nn.Module) -> None:
     module = nn.Sequential(nn.Conv2d(1, 4, 3, stride=2), enlarge, nn.LazyConv2d(2, 3))
     module(torch.zeros(1, 1, 23, 37))
     layer, before = last(module, (1, 23, 37)), explain(module, (1, 23, 37))["1"]
-    (note,) = before.notes
-    assert note.startswith("its units see by turns a unit more or less")
+    assert [note.kind for note in before.notes] == ["by turns"]
     assert not layer.notes
-    assert layer.receptive_field.height < 15
+    assert layer.receptive_field.height < 13
 
 
 def test_bilinear_upsampling_by_two_stands_between_two_units() -> None:

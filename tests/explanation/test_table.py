@@ -124,6 +124,12 @@ def test_a_layer_that_could_not_be_analysed_is_said_to_be_left_out() -> None:
     assert "1" in explanation.to_dict()["left_out"]
 
 
+def test_what_is_to_be_known_of_a_layer_is_a_note_and_not_left_out() -> None:
+    text = " ".join(printed(ca.explain("bn_inception")).split())
+    assert "note: inception_3c.concatenation: the paths that meet here look at places that are shifted" in text
+    assert "left out" not in text
+
+
 def test_amounts_and_shares_are_short() -> None:
     assert [amount(n) for n in (0, 640, 117_600, 105_415_200, 3_857_973_248)] == [
         "", "640", "117.60 k", "105.42 M", "3.86 G",

@@ -159,13 +159,25 @@ def test_a_recurrent_layer_counts_the_products_with_what_comes_from_the_image() 
     module = Applied(lambda m, x: m.lstm(tokens(x))[0], lstm=nn.LSTM(8, 6, batch_first=True))
     (lstm,) = explain(module, (8, 4, 4)).layers
     assert (lstm.params, lstm.macs) == (sum(p.numel() for p in module.parameters()), 16 * 4 * 6 * 8 + 15 * 4 * 6 * 6)
-    assert lstm.notes == ("what its units see is not followed: taken as all that is seen before it",)
+    assert [note.kind for note in lstm.notes] == ["unfollowed"]
 
 
 def test_what_has_no_rule_is_said_to_be_left_out() -> None:
     found = explain(Applied(lambda m, x: m.conv(torch.fft.fft2(x).abs()), conv=nn.Conv2d(3, 1, 3)), (3, 8, 8))
     assert [layer.name for layer in found.left_out] == ["fft_c2c"]
-    assert "the operations of _fft_c2c are not counted" in found.left_out[0].notes
+    assert str(found.left_out[0].omissions[0]) == "the operations of _fft_c2c are not counted"
+
+
+def test_only_what_was_not_analysed_is_left_out() -> None:
+    """Of BN-Inception one path is a pixel aside, and units of an upsampled map see by turns more and less."""
+    inception = explain("bn_inception")
+    assert [note.kind for layer in inception.layers for note in layer.notes] == ["shifted"]
+    assert not inception.left_out
+    found = explain(nn.Sequential(nn.Conv2d(1, 1, 3), nn.Upsample(scale_factor=2, mode="bilinear")), (1, 8, 8))
+    (note,) = found["1"].notes
+    assert str(note) == "its units see 4 pixels each in uneven steps, the same again 2 units and 1 pixel on"
+    assert found.to_dict()["layers"][1]["notes"] == [{"kind": "by turns", "text": str(note)}]
+    assert not found.to_dict()["left_out"]
 
 
 def branching() -> nn.Module:
@@ -278,7 +290,7 @@ def test_what_is_lost_in_a_reshaping_is_said_at_the_next_layer() -> None:
             y = self.a(x).view(1, 4, 2, 4, 2, 4).permute(0, 1, 2, 4, 3, 5).reshape(1, 4, 8, 8)
             return self.b(y)
 
-    assert "not followed" in explain(Windows(), (4, 8, 8))["b"].notes[0]
+    assert explain(Windows(), (4, 8, 8))["b"].notes[0].kind == "unfollowed"
 
 
 def test_a_failure_that_the_module_catches_leaves_the_names_as_they_are() -> None:

@@ -4,6 +4,7 @@ Sizes are of one direction. Costs are multiply-accumulates (MACs) on one image.
 """
 
 from collections.abc import Sequence
+from fractions import Fraction
 from math import prod
 from typing import NamedTuple
 
@@ -16,6 +17,24 @@ class Sum(NamedTuple):
 
     def __str__(self) -> str:
         return self.formula
+
+
+class Window(NamedTuple):
+    """A layer as what it sees of the one before: a kernel of so many units, and a step of so many to the next."""
+
+    kernel_size: int
+    stride: int = 1
+    dilation: int = 1
+    padding: int = 0
+
+
+class Resizing(NamedTuple):
+    """Where the units of a resized map stand in the map before: unit i at i · ratio + shift."""
+
+    ratio: Fraction
+    shift: Fraction
+    between: bool
+    """Whether a unit is a weighted sum of the two on its sides; or else it is a copy of the one before its place."""
 
 
 def output_size(
@@ -54,6 +73,57 @@ def transposed_size(
     )
 
 
+def adaptive_size(size: int, units: int) -> Sum:
+    """How many units an adaptive pooling gives of `size`: as many as are asked for, of windows as even as can be.
+
+    Unit i is of those from ⌊i · n / m⌋ to before ⌈(i + 1) · n / m⌉, so that windows overlap where m does not divide n.
+    """
+    if units == 1:
+        return Sum(1, f"1 of all {size}")
+    if size % units == 0:
+        return output_size(size, size // units, stride=size // units)
+    formula = f"{units} of {size}: unit i of those from ⌊i·{size}/{units}⌋ to before ⌈(i + 1)·{size}/{units}⌉"
+    return Sum(units, formula)
+
+
+def adaptive_places(size: int, units: int) -> int:
+    """How many places all windows of an adaptive pooling have together, one direction of it."""
+    return sum(-(-(unit + 1) * size // units) - unit * size // units for unit in range(units))
+
+
+def resized_size(size: int, units: int, resizing: Resizing) -> Sum:
+    """How many units an upsampling gives of `size`, and where in the map before they stand."""
+    ratio, shift, between = resizing
+    even = ratio * units == size and units % size == 0
+    count = f"{units} = {units // size} · {size}" if even else f"{units} of {size}"
+    if even and not between:
+        return Sum(units, count)
+    place = f"i·{ratio}" + (f" {'−' if shift < 0 else '+'} {abs(shift)}" if shift else "")
+    return Sum(units, f"{count}: unit i stands at {place if between else f'⌊{place}⌋'}")
+
+
+def mean_size(sizes: Sequence[int]) -> Sum:
+    """The one unit that a mean over whole maps leaves: `1 = the mean of 7·7`."""
+    return Sum(1, f"1 = the mean of {times(sizes)}")
+
+
+def concatenated_size(parts: Sequence[int]) -> Sum:
+    """How many channels, or whatever lies side by side, several maps have together: `256 = 64 + 128 + 32 + 32`."""
+    return Sum(sum(parts), f"{sum(parts)} = {' + '.join(map(str, parts))}")
+
+
+def shuffled_channels(channels: int, groups: int) -> Sum:
+    """As many channels as before, of each group one in turn. Zhang, Zhou, Lin and Sun 2018, Sec. 3.1."""
+    check_groups(channels, channels, groups)
+    return Sum(channels, f"{channels} = {groups} · {channels // groups}, of each group one in turn")
+
+
+def elements(shape: Sequence[int]) -> Sum:
+    """How many numbers a map or tokens have, each of which an addition gives: `802,816 = 256 · 56·56`."""
+    factors = [str(shape[0]), times(shape[1:])] if len(shape) == 3 else map(str, shape)
+    return Sum(prod(shape), f"{prod(shape):,} = {' · '.join(factors)}")
+
+
 def conv_params(
     in_channels: int, out_channels: int, kernel_size: Sequence[int], *, groups: int = 1, bias: bool = True
 ) -> Sum:
@@ -83,19 +153,22 @@ def dense_params(in_features: int, out_features: int, *, bias: bool = True) -> S
     return Sum(value, f"{value:,} = {out_features} · " + (f"({in_features} + 1)" if bias else str(in_features)))
 
 
+def norm_params(features: int, *, bias: bool = True) -> Sum:
+    """The weights of a normalisation: a factor γ, and perhaps a summand β, for each channel or feature."""
+    return Sum(features * (1 + bias), f"{features * (1 + bias):,} = {1 + bias} · {features}")
+
+
+def tensor_params(shapes: Sequence[Sequence[int]]) -> Sum:
+    """The weights of tensors as they are, such as the positions of tokens: `151,296 = 197 · 768`."""
+    value = sum(prod(shape) for shape in shapes)
+    return Sum(value, f"{value:,} = " + " + ".join(" · ".join(map(str, shape)) for shape in shapes))
+
+
 def product_macs(rows: int, inner: int, columns: int, *, times: int = 1) -> Sum:
     """The products of a product of matrices, `times` over."""
     value = times * rows * inner * columns
     factors = [n for n in (times, rows, columns) if n > 1] + [inner]
     return Sum(value, f"{value:,} = " + " · ".join(map(str, factors)))
-
-
-class Window(NamedTuple):
-    """A layer as what it sees of the one before: a kernel of so many units, and a step of so many to the next."""
-
-    kernel_size: int
-    stride: int = 1
-    dilation: int = 1
 
 
 def receptive_field(stack: Sequence[Window]) -> Sum:
@@ -104,7 +177,7 @@ def receptive_field(stack: Sequence[Window]) -> Sum:
     Araujo, Norris and Sim 2019, "Computing receptive fields of convolutional neural networks", eq. 2.
     """
     value, step, terms = 1, 1, ["1"]
-    for kernel_size, stride, dilation in stack:
+    for kernel_size, stride, dilation, _ in stack:
         value += dilation * (kernel_size - 1) * step
         terms.append("·".join([*(str(n) for n in (dilation,) if n > 1), f"({kernel_size} − 1)", str(step)]))
         step *= stride

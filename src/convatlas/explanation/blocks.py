@@ -26,7 +26,7 @@ class Block:
         one = self.layers[: len(self.layers) // self.times]
         if len(one) == 1:
             return one[0].kind
-        leading = [layer.kind for layer in one if layer.macs or layer.kind.endswith("pooling")]
+        leading = [layer.kind for layer in one if layer.macs or layer.family == "pool"]
         leading += [layer.kind for layer in one if layer.kind in ("addition", "concatenation")]
         counts = Counter(leading or [layer.kind for layer in one])
         return ", ".join(kind if count == 1 else f"{count} × {kind}" for kind, count in counts.items())

@@ -8,6 +8,7 @@ from itertools import groupby
 from math import prod
 
 from convatlas.errors import InputError
+from convatlas.explanation.costs import Family
 from convatlas.explanation.layers import IMAGES, Anatomy, Layer
 from convatlas.wording import nearest, some
 
@@ -15,24 +16,12 @@ FEW = 4
 """A network is opened until it has more boxes than so many."""
 MANY = 16
 """A module is opened as far as it has no more than so many."""
-FAMILIES = {
-    # what a kind is drawn as, by a word of its name; the first that is found
-    "depthwise": "grouped", "grouped": "grouped", "convolution": "conv",
-    "pooling": "pool", "subsampling": "pool", "mean": "pool",
-    "dense": "dense", "RBF": "dense", "attention": "attention", "product": "attention", "softmax": "attention",
-    "addition": "join", "concatenation": "join", "multiplication": "join",
-}  # fmt: skip
 SHORT = {
     "convolution": "conv", "depthwise convolution": "depthwise", "grouped convolution": "grouped",
     "max pooling": "max pool", "average pooling": "avg pool", "global average pooling": "global avg pool",
     "adaptive average pooling": "avg pool", "batch normalisation": "BN", "layer normalisation": "LN",
     "local response norm": "LRN", "channel shuffle": "shuffle",
 }  # fmt: skip
-
-
-def family(kind: str) -> str:
-    """What a layer of that kind is drawn as."""
-    return next((drawn for word, drawn in FAMILIES.items() if word in kind), "other")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,19 +44,19 @@ class Box:
     """How much coarser its output is than its input."""
 
     @property
-    def kind(self) -> str:
+    def family(self) -> Family:
         """That of the layer that does most of the work."""
-        return max(self.main, key=lambda layer: layer.macs).kind if self.layers else "input"
+        return max(self.main, key=lambda layer: layer.macs).family if self.layers else "other"
 
     @property
     def words(self) -> str:
         """What it does: `3×3 conv`, `4 blocks`, `7 layers`."""
         if not self.layers:
             return ""
-        if all(family(layer.kind) == "other" for layer in self.main):
+        if all(layer.family == "other" for layer in self.main):
             return ", ".join(dict.fromkeys(short(layer) for layer in self.main))
         if len(self.main) > 1:
-            computing = [layer for layer in self.main if family(layer.kind) != "join"]
+            computing = [layer for layer in self.main if layer.family != "join"]
             if len(alike := {short(layer) for layer in self.main}) == 1:
                 return f"{len(self.main)} × {alike.pop()}"
             return f"{self.repeats} blocks" if self.repeats > 1 else some(len(computing or self.main), "layer")
@@ -103,7 +92,7 @@ def short(layer: Layer) -> str:
 
 def trims(layer: Layer, shapes: Mapping[str, tuple[int, ...]]) -> bool:
     """Whether it is drawn with its neighbour: normalisation, activation and what else leaves as many numbers."""
-    if family(layer.kind) != "other" or "shuffle" in layer.kind or layer.macs or len(layer.inputs) != 1:
+    if layer.family != "other" or layer.macs or len(layer.inputs) != 1:
         return False
     return prod(layer.output_shape) == prod(shapes[layer.inputs[0]])
 
@@ -221,7 +210,7 @@ def common(names: Iterable[str]) -> str:
 
 def repeats(name: str, layers: Iterable[Layer]) -> int:
     """How many blocks there are, which differ by a number in their names alone."""
-    rest = [layer.name.removeprefix(f"{name}.").split(".") for layer in layers if family(layer.kind) != "join"]
+    rest = [layer.name.removeprefix(f"{name}.").split(".") for layer in layers if layer.family != "join"]
     blocks = Counter(path[0] for path in rest)
     alike = len({re.sub(r"\d+", "", block) for block in blocks}) == 1 and max(map(len, rest)) > 1
     return len(blocks) if alike else 1

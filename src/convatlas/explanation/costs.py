@@ -4,13 +4,46 @@ The counting rule: a multiply-accumulate (MAC) is a product with a weight, or in
 up: in convolutions, dense layers and products of matrices. All else is listed apart, as elementwise operations.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
+from typing import Literal
 
-from convatlas.explanation.arithmetic import Sum, conv_macs, conv_params, output_size, product_macs, transposed_size
-from convatlas.explanation.field import operands, several
+from convatlas.explanation.arithmetic import (
+    Sum,
+    adaptive_places,
+    adaptive_size,
+    concatenated_size,
+    conv_macs,
+    conv_params,
+    dense_params,
+    elements,
+    mean_size,
+    norm_params,
+    output_size,
+    product_macs,
+    resized_size,
+    shuffled_channels,
+    tensor_params,
+    transposed_size,
+)
+from convatlas.explanation.operators import (
+    ATTENTION,
+    CREATING,
+    PADDING,
+    operands,
+    resizings,
+    several,
+    windows,
+    without_batch,
+)
 from convatlas.explanation.trace import Operation, Weight
+
+Family = Literal["conv", "grouped", "pool", "dense", "attention", "join", "shuffle", "other"]
+"""What layers are taken together as, in drawings and sums; `conv` and `grouped` are convolutions."""
+WEIGHTED: tuple[Family, ...] = ("conv", "grouped", "dense")
+"""The families whose layers a network's depth counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +52,7 @@ class Cost:
 
     kind: str
     """What it is called; "" for what only turns or cuts a tensor."""
+    family: Family = "other"
     macs: int = 0
     elementwise: int = 0
     params: int = 0
@@ -28,6 +62,9 @@ class Cost:
     """Of a convolution or a pooling: (height, width)."""
     counted: bool = True
     """False where there is no rule for the operation, and 0 is no count."""
+
+
+Rule = Callable[[Operation], Cost]
 
 
 def cost_of(operation: Operation) -> Cost:
@@ -44,9 +81,8 @@ def cost_of(operation: Operation) -> Cost:
 
 KINDS = {
     "relu": "ReLU", "sigmoid": "sigmoid", "tanh": "tanh", "gelu": "GELU", "silu": "SiLU",
-    "add": "addition", "sub": "subtraction", "mul": "multiplication", "div": "division", "pow": "power", "neg": "sign",
+    "sub": "subtraction", "div": "division", "pow": "power", "neg": "sign",
     "native_dropout": "dropout", "_prelu_kernel": "PReLU",
-    "_softmax": "softmax", "_safe_softmax": "softmax", "_log_softmax": "softmax",
 }  # fmt: skip
 SILENT = frozenset(
     [
@@ -77,9 +113,7 @@ SILENT = frozenset(
         "chunk",
         "roll",
         "flip",
-        "empty_like",
-        "zeros_like",
-        "ones_like",
+        *CREATING,
     ]
 )
 """Operations that move numbers and compute none."""
@@ -93,74 +127,83 @@ def numbers(operation: Operation) -> int:
 def convolution(operation: Operation) -> Cost:
     """Its size in each direction, its parameters and its products."""
     given, x, y = operation.arguments, operation.inputs[0], operation.output
-    weight, bias, groups = given["weight"], given.get("bias"), int(given["groups"])
-    dims = len(weight.shape) - 2
-    kernel = weight.shape[2:]
-    strides, paddings, dilations = (several(given[name], dims) for name in ("stride", "padding", "dilation"))
-    extra = several(given["output_padding"], dims)
-    sizes = [
-        transposed_size(x.shape[d + 2], kernel[d], stride=strides[d], padding=paddings[d], dilation=dilations[d],
-                        output_padding=extra[d])
-        if given["transposed"]
-        else output_size(x.shape[d + 2], kernel[d], stride=strides[d], padding=paddings[d], dilation=dilations[d])
-        for d in range(dims)
-    ]  # fmt: skip
+    groups, each = int(given["groups"]), windows(operation)
+    kernel, sides = [window.kernel_size for window in each], x.shape[2:]
+    if given["transposed"]:
+        extras = several(given["output_padding"], len(each))
+        sizes = [
+            transposed_size(n, k, stride=s, padding=p, dilation=d, output_padding=extra)
+            for n, (k, s, d, p), extra in zip(sides, each, extras, strict=True)
+        ]
+    else:
+        sizes = [
+            output_size(n, k, stride=s, padding=p, dilation=d) for n, (k, s, d, p) in zip(sides, each, strict=True)
+        ]
     ins, outs = x.shape[1], y.shape[1]
-    params = conv_params(ins, outs, kernel, groups=groups, bias=bias is not None)
+    params = conv_params(ins, outs, kernel, groups=groups, bias=given.get("bias") is not None)
     # A transposed convolution spreads each unit of its input, so that these are counted, over all of its filters.
-    macs = conv_macs(ins, outs, kernel, x.shape[2:] if given["transposed"] else y.shape[2:], groups=groups)
+    macs = conv_macs(ins, outs, kernel, sides if given["transposed"] else y.shape[2:], groups=groups)
     kind = "transposed convolution" if given["transposed"] else "convolution"
     if groups > 1:
         kind = f"depthwise {kind}" if groups == ins else f"grouped {kind}"
-    formulas = (*once(sizes), params.formula, macs.formula)
-    return Cost(kind, macs=macs.value, params=params.value, formulas=formulas, window=tuple(kernel))
+    return Cost(
+        kind,
+        "grouped" if groups > 1 else "conv",
+        macs=macs.value,
+        params=params.value,
+        formulas=said(*sizes, params, macs),
+        window=tuple(kernel),
+    )
 
 
-def once(sizes: list[Sum]) -> list[str]:
-    """The formulas of all directions, or one if they are the same."""
-    return list(dict.fromkeys(size.formula for size in sizes))
+def said(*sums: Sum) -> tuple[str, ...]:
+    """The sums in words, each once: directions are often alike."""
+    return tuple(dict.fromkeys(each.formula for each in sums))
 
 
-def pooling(kind: str) -> Callable[[Operation], Cost]:
+def pooling(kind: str) -> Rule:
     """The rule of a pooling."""
 
     def rule(operation: Operation) -> Cost:
-        given, x = operation.arguments, operation.inputs[0]
-        dims = (
-            len(given["kernel_size"]) if isinstance(given["kernel_size"], list) and len(given["kernel_size"]) > 2 else 2
-        )
-        kernel = several(given["kernel_size"], dims)
-        strides = several(given.get("stride") or kernel, dims)
-        paddings, dilations = several(given.get("padding", 0), dims), several(given.get("dilation", 1), dims)
+        each, ceil_mode = windows(operation), bool(operation.arguments.get("ceil_mode"))
         sizes = [
-            output_size(x.shape[d - dims], kernel[d], stride=strides[d], padding=paddings[d], dilation=dilations[d],
-                        ceil_mode=bool(given.get("ceil_mode")))
-            for d in range(dims)
-        ]  # fmt: skip
-        return Cost(
-            kind, elementwise=numbers(operation) * prod(kernel), formulas=tuple(once(sizes)), window=tuple(kernel)
-        )
+            output_size(n, k, stride=s, padding=p, dilation=d, ceil_mode=ceil_mode)
+            for n, (k, s, d, p) in zip(operation.inputs[0].shape[-len(each) :], each, strict=True)
+        ]
+        kernel = tuple(window.kernel_size for window in each)
+        return Cost(kind, "pool", elementwise=numbers(operation) * prod(kernel), formulas=said(*sizes), window=kernel)
 
     return rule
 
 
-def adaptive(operation: Operation) -> Cost:
-    """A pooling whose windows are chosen for the output's size."""
-    before, after = operation.inputs[0].shape[-2:], operation.output.shape[-2:]
-    kind = "adaptive max pooling" if "max" in operation.name else "adaptive average pooling"
-    formulas = tuple(dict.fromkeys(f"{n} of {m}" for n, m in zip(after, before, strict=True)))
-    return Cost(kind, elementwise=prod(operation.inputs[0].shape), formulas=formulas)
+def adaptive(kind: str) -> Rule:
+    """The rule of a pooling whose windows are chosen for the output's size."""
+
+    def rule(operation: Operation) -> Cost:
+        before, after = operation.inputs[0].shape, operation.output.shape
+        pairs = list(zip(before[-2:], after[-2:], strict=True))
+        places = prod(adaptive_places(size, units) for size, units in pairs)
+        sizes = [adaptive_size(size, units) for size, units in pairs]
+        return Cost(kind, "pool", elementwise=prod(before[:-2]) * places, formulas=said(*sizes))
+
+    return rule
 
 
-def enlarged(kind: str, seen: int) -> Callable[[Operation], Cost]:
+def enlarged(kind: str, seen: int) -> Rule:
     """The rule of an upsampling, each of whose units is a weighted sum of `seen` units, or of none, a copy."""
 
     def rule(operation: Operation) -> Cost:
         before, after = operation.inputs[0].shape[-2:], operation.output.shape[-2:]
-        formulas = tuple(dict.fromkeys(f"{m} of {n}" for n, m in zip(before, after, strict=True)))
-        return Cost(kind, elementwise=seen * numbers(operation), formulas=formulas)
+        sizes = map(resized_size, before, after, resizings(operation))
+        return Cost(kind, elementwise=seen * numbers(operation), formulas=said(*sizes))
 
     return rule
+
+
+def channel_shuffle(operation: Operation) -> Cost:
+    """The channels in another order."""
+    channels = shuffled_channels(operation.inputs[0].shape[1], operation.arguments["groups"])
+    return Cost("channel shuffle", "shuffle", formulas=said(channels))
 
 
 def mean(operation: Operation) -> Cost:
@@ -168,19 +211,50 @@ def mean(operation: Operation) -> Cost:
     x = operation.inputs[0].shape
     dims = {d % len(x) for d in several(operation.arguments.get("dim") or list(range(len(x))), 1)}
     if len(x) == 4 and dims == {2, 3}:
-        formula = f"1 = the mean of {x[2]}·{x[3]}"
-        return Cost("global average pooling", elementwise=prod(x), formulas=(formula,))
-    return Cost("mean", elementwise=prod(x))
+        return Cost("global average pooling", "pool", elementwise=prod(x), formulas=said(mean_size(x[2:])))
+    return Cost("mean", "pool", elementwise=prod(x))
 
 
-def reduction(kind: str) -> Callable[[Operation], Cost]:
+def joining(kind: str) -> Rule:
+    """The rule of a sum or product, of two maps or with a constant."""
+
+    def rule(operation: Operation) -> Cost:
+        shape, maps = without_batch(operation.output.shape), len(operation.inputs) > 1
+        formulas = said(elements(shape)) if maps and len(shape) > 1 else ()
+        return Cost(kind, "join", elementwise=numbers(operation), formulas=formulas)
+
+    return rule
+
+
+def reduction(kind: str) -> Rule:
     """The rule of what makes one number of many: each that goes in counts."""
     return lambda operation: Cost(kind, elementwise=prod(operation.inputs[0].shape))
 
 
-def line(kind: str) -> Callable[[Operation], Cost]:
-    """The rule of a normalisation: a product and a sum for each number."""
-    return lambda operation: Cost(kind, elementwise=2 * numbers(operation))
+def normalization(kind: str) -> Rule:
+    """The rule of a normalisation: a product and a sum for each number, a γ and a β for each channel or feature."""
+
+    def rule(operation: Operation) -> Cost:
+        weight, bias = (operation.arguments.get(name) for name in ("weight", "bias"))
+        params = [norm_params(prod(weight.shape), bias=bias is not None)] if isinstance(weight, Weight) else []
+        return Cost(kind, elementwise=2 * numbers(operation), formulas=said(*params))
+
+    return rule
+
+
+def batch_normalization(operation: Operation) -> Cost:
+    """A line for each channel in evaluation.
+
+    Without running statistics its line comes from the one image: torch has the same operation for instance
+    normalisation, and on one image it is the same (Ulyanov, Vedaldi and Lempitsky 2016, eq. 3).
+    """
+    alone = operation.arguments.get("training") and operation.inputs[0].shape[0] == 1
+    return normalization("instance normalisation" if alone else "batch normalisation")(operation)
+
+
+def softmax(operation: Operation) -> Cost:
+    """One for each number."""
+    return Cost("softmax", "attention", elementwise=numbers(operation))
 
 
 def clipped(operation: Operation) -> Cost:
@@ -196,14 +270,14 @@ def product(operation: Operation) -> Cost:
     macs = product_macs(rows, inner, columns, times=prod(left.shape[:-2]))
     weight = next((w for w in (left, right) if isinstance(w, Weight) and w.parameters), None)
     if weight is None:
-        return Cost("product", macs=macs.value, formulas=(macs.formula,))
+        return Cost("product", "attention", macs=macs.value, formulas=said(macs))
     added = operation.arguments["self"]
-    bias = added.shape if isinstance(added, Weight) and added not in (left, right) else None
-    weights = prod(weight.shape) + (prod(bias) if bias else 0)
-    each = " · ".join(map(str, weight.shape)) + (f" + {' · '.join(map(str, bias))}" if bias else "")
-    if weight is right and len(weight.shape) == 2 and bias in (None, (columns,)):
-        each = f"{columns} · ({inner} + 1)" if bias else f"{columns} · {inner}"
-    return Cost("dense", macs=macs.value, params=weights, formulas=(f"{weights:,} = {each}", macs.formula))
+    bias = [added.shape] if isinstance(added, Weight) and added not in (left, right) else []
+    if weight is right and len(weight.shape) == 2 and bias in ([], [(columns,)]):
+        params = dense_params(inner, columns, bias=bool(bias))
+    else:
+        params = tensor_params([weight.shape, *bias])
+    return Cost("dense", "dense", macs=macs.value, params=params.value, formulas=said(params, macs))
 
 
 def attention(operation: Operation) -> Cost:
@@ -211,63 +285,67 @@ def attention(operation: Operation) -> Cost:
     query, key, value = (operation.arguments[name] for name in ("query", "key", "value"))
     scores = product_macs(query.shape[-2], query.shape[-1], key.shape[-2], times=prod(query.shape[:-2]))
     answers = product_macs(query.shape[-2], value.shape[-2], value.shape[-1], times=prod(query.shape[:-2]))
-    return Cost("attention", macs=scores.value + answers.value, formulas=(scores.formula, answers.formula))
-
-
-def normalization(operation: Operation) -> Cost:
-    """A line for each channel in evaluation: a product and a sum for each number, a γ and a β for each channel.
-
-    Without running statistics its line comes from the one image: torch has the same operation for instance
-    normalisation, and on one image it is the same (Ulyanov, Vedaldi and Lempitsky 2016, eq. 3).
-    """
-    channels = operation.inputs[0].shape[1]
-    formulas = (
-        (f"{2 * channels:,} = 2 · {channels}",) if operation.weights and operation.arguments.get("weight") else ()
-    )
-    alone = operation.arguments.get("training") and operation.inputs[0].shape[0] == 1
-    kind = "instance normalisation" if alone else "batch normalisation"
-    return Cost(kind, elementwise=2 * numbers(operation), formulas=formulas)
+    return Cost("attention", "attention", macs=scores.value + answers.value, formulas=said(scores, answers))
 
 
 def concatenation(operation: Operation) -> Cost:
     """The channels, or whatever lies side by side, added up."""
-    dim = operation.arguments.get("dim", 0)
-    parts = [value.shape[dim] for value in operation.arguments["tensors"]]
-    return Cost("concatenation", formulas=(f"{sum(parts)} = {' + '.join(map(str, parts))}",))
+    parts = [value.shape[operation.arguments.get("dim", 0)] for value in operation.arguments["tensors"]]
+    return Cost("concatenation", "join", formulas=said(concatenated_size(parts)) if len(parts) > 1 else ())
 
 
 def padding(operation: Operation) -> Cost:
     """A frame, or channels of zeros."""
-    before, after = operation.inputs[0].shape, operation.output.shape
-    changed = (f"{m} = {n} + {m - n}" for n, m in zip(before, after, strict=True) if n != m)
-    return Cost("padding", formulas=tuple(dict.fromkeys(changed)))
+    sides = zip(operation.inputs[0].shape, operation.output.shape, strict=True)
+    return Cost("padding", formulas=said(*(concatenated_size([n, m - n]) for n, m in sides if n != m)))
 
 
-RULES: dict[str, Callable[[Operation], Cost]] = {
+def arranged(operations: Sequence[Operation]) -> Cost | None:
+    """What a module does that only moves numbers: a channel shuffle, if it splits the channels and turns the parts."""
+    for before, after in pairwise(operations):
+        x, groups = before.inputs[0].shape, before.output.shape
+        swaps = after.name == "transpose" and {after.arguments["dim0"], after.arguments["dim1"]} == {1, 2}
+        if swaps and len(x) == 4 and len(groups) == 5 and groups[3:] == x[2:] and operations[-1].output.shape == x:
+            return Cost("channel shuffle", "shuffle", formulas=said(shuffled_channels(x[1], groups[1])))
+    return None
+
+
+def plain(weights: Sequence[Weight]) -> Sum | None:
+    """The numbers of weights that no rule counts, such as the positions of tokens; None if they are but one row."""
+    shapes = []
+    for shape in (weight.shape for weight in weights if weight.parameters):
+        shape = shape[1:] if len(shape) > 2 and shape[0] == 1 else shape
+        while len(shape) > 1 and shape[-1] == 1:
+            shape = shape[:-1]
+        shapes.append(shape)
+    return tensor_params(shapes) if sum(map(len, shapes)) > 1 else None
+
+
+RULES: dict[str, Rule] = {
     "convolution": convolution,
     **dict.fromkeys(("max_pool2d_with_indices", "max_pool3d_with_indices"), pooling("max pooling")),
     **dict.fromkeys(("avg_pool2d", "avg_pool3d"), pooling("average pooling")),
-    **dict.fromkeys(("_adaptive_avg_pool2d", "adaptive_max_pool2d"), adaptive),
+    "_adaptive_avg_pool2d": adaptive("adaptive average pooling"),
+    "adaptive_max_pool2d": adaptive("adaptive max pooling"),
     "upsample_nearest2d": enlarged("nearest upsampling", 0),
     "upsample_bilinear2d": enlarged("bilinear upsampling", 4),
     "pixel_shuffle": enlarged("pixel shuffle", 0),
-    **dict.fromkeys(("channel_shuffle", "native_channel_shuffle"), lambda _: Cost("channel shuffle")),
+    **dict.fromkeys(("channel_shuffle", "native_channel_shuffle"), channel_shuffle),
+    "add": joining("addition"),
+    "mul": joining("multiplication"),
     "mean": mean,
     "sum": reduction("sum"),
     "amax": reduction("maximum"),
     "amin": reduction("minimum"),
-    "native_layer_norm": line("layer normalisation"),
-    "native_group_norm": line("group normalisation"),
+    **dict.fromkeys(("_softmax", "_safe_softmax", "_log_softmax"), softmax),
+    "native_layer_norm": normalization("layer normalisation"),
+    "native_group_norm": normalization("group normalisation"),
+    **dict.fromkeys(
+        ("native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training"), batch_normalization
+    ),
     "hardtanh": clipped,
     **dict.fromkeys(("addmm", "mm", "bmm", "baddbmm", "mv"), product),
-    **dict.fromkeys(
-        ("_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_fused_attention_overrideable",
-         "_scaled_dot_product_efficient_attention"),
-        attention,
-    ),
-    **dict.fromkeys(
-        ("native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training"), normalization
-    ),
+    **dict.fromkeys(ATTENTION, attention),
     "cat": concatenation,
-    **dict.fromkeys(("constant_pad_nd", "reflection_pad2d", "replication_pad2d"), padding),
+    **dict.fromkeys(PADDING, padding),
 }  # fmt: skip

@@ -7,7 +7,6 @@ and `render` writes the SVG.
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from convatlas.explanation.boxes import family
 from convatlas.explanation.layers import Anatomy
 from convatlas.explanation.layout import SIGNS, WIDTH, Drawing, Placed, chart_lines, labels, lay_out
 from convatlas.wording import shown
@@ -20,6 +19,7 @@ COLOURS = {
     "dense":     (("#f0dcea", "#97397a"), ("#43213a", "#e08fc4")),
     "attention": (("#f8efbe", "#7d6600"), ("#3d370f", "#e6d84a")),
     "join":      (("#ffffff", "#4a4b48"), ("#232421", "#c4c4be")),
+    "shuffle":   (("#ededE8", "#6a6b66"), ("#2c2d2a", "#9b9c96")),
     "other":     (("#ededE8", "#6a6b66"), ("#2c2d2a", "#9b9c96")),
 }  # fmt: skip
 
@@ -92,10 +92,9 @@ def drawn(placed: Placed, links: Mapping[str, str]) -> str:
     """A box with its labels."""
     box = placed.box
     shape = maps(placed) if placed.form == "maps" else chart(placed)
-    kind = "other" if not box.layers else family(box.kind)
     end = " end" if not box.layers else ""
     names = escape(" ".join(layer.name.replace(" ", "_") for layer in box.layers))
-    marks = f'class="box {kind}{end}" data-box="{escape(box.name)}" data-layers="{names}"'
+    marks = f'class="box {box.family}{end}" data-box="{escape(box.name)}" data-layers="{names}"'
     if box.name not in links:
         return f"<g {marks}><title>{escape(box.title)}</title>{shape}</g>"
     # What is between the maps and their name is pointed at too.

@@ -14,14 +14,16 @@ import torch
 from torch import nn
 
 from convatlas.errors import InputError
-from convatlas.explanation.costs import Cost, cost_of
-from convatlas.explanation.field import carry
-from convatlas.explanation.layers import IMAGES, Anatomy, Layer, Span, Step
-from convatlas.explanation.reach import Field, of_images
+from convatlas.explanation.costs import WEIGHTED, Cost, Family, arranged, cost_of, plain
+from convatlas.explanation.field import carried
+from convatlas.explanation.layers import IMAGES, Anatomy, Layer, Note, Span, Step
+from convatlas.explanation.operators import without_batch
+from convatlas.explanation.reach import Field, Reach, of_images
 from convatlas.explanation.trace import Operation, Size, Trace, Unfilled, Value, trace
 from convatlas.models import build, list_models, model_card
 from convatlas.network import Network
 from convatlas.registry import Card
+from convatlas.wording import some
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -146,11 +148,9 @@ class Assembly:
 
     def __init__(self, found: Trace) -> None:
         self.trace = found
-        self.images = of_images(len(found.images), (found.images[-2], found.images[-1]))
+        self.images = of_images(found.images)
         self.costs: list[Cost] = [cost_of(operation) for operation in found.operations]
-        self.fields: list[list[Field]] = []
-        for operation in found.operations:
-            self.fields.append(carry(operation, [self.field(value) for value in operation.inputs]))
+        self.fields = carried(found.operations, self.images)
         self.groups = list(self.grouped())
         self.owner = {index: group for group in self.groups for index in group.operations}
 
@@ -186,8 +186,11 @@ class Assembly:
         """One layer; its parameters are taken out of `left`."""
         operations = [self.trace.operations[index] for index in group.operations]
         costs = [self.costs[index] for index in group.operations]
-        used = {name for operation in operations for weight in operation.weights for name in weight.parameters}
+        weights = [weight for operation in operations for weight in operation.weights]
+        used = {name for weight in weights for name in weight.parameters}
         module = self.trace.leaves.get(group.path)
+        if not any(cost.kind for cost in costs) and (order := arranged(operations)):
+            costs.append(order)
         last = self.fields[group.operations[-1]][0]
         idle = int(getattr(module, "idle_macs", 0))
         params = sum(left.pop(name, 0) for name in sorted(used))
@@ -195,6 +198,8 @@ class Assembly:
         # A module of many small operations, such as local response normalisation, is not explained by each of them.
         formulas = [formula for cost in costs if cost.kind == kind for formula in cost.formulas]
         shaped = sum(cost.params for cost in costs)
+        if not shaped and (counted := plain(weights)) and counted.value == params:
+            formulas += [counted.formula] if not any(f.startswith(f"{params:,} = ") for f in formulas) else []
         if shaped > params:
             why = (
                 "the others are the same ones again" if params else "another layer has them too, where they are counted"
@@ -206,6 +211,7 @@ class Assembly:
         return Layer(
             name=group.name,
             kind=kind,
+            family=family_of(kind, costs, module),
             module="" if module is None else type(module).__name__,
             inputs=tuple(dict.fromkeys(self.sources(group, operations))),
             output_shape=without_batch(operations[-1].output.shape),
@@ -215,13 +221,13 @@ class Assembly:
             activation_bytes=4 * prod(operations[-1].output.shape),
             receptive_field=Span(*(reach.size for reach in last.reach)),
             stride=Step(*(number(reach.stride) for reach in last.reach)),
-            offset=Step(*(number(reach.first) for reach in last.reach)),
+            offset=Step(*(reach.first for reach in last.reach)),
             sees_all=all(
                 not reach.stride and reach.first <= 0 and reach.first + reach.size >= side
                 for reach, side in zip(last.reach, self.trace.images[-2:], strict=True)
             ),
             formulas=tuple(dict.fromkeys(formulas)),
-            notes=tuple(dict.fromkeys(self.notes(operations, costs, group))),
+            notes=tuple(dict.fromkeys(self.notes(operations, group))),
             window=next((cost.window for cost in costs if cost.kind == kind), ()),
         )
 
@@ -250,24 +256,21 @@ class Assembly:
             elif owner is not group:
                 yield self.field(value)
 
-    def notes(self, operations: list[Operation], costs: list[Cost], group: Group) -> Iterator[str]:
-        """What could not be analysed here, and where paths that meet here disagree."""
-        for operation, cost in zip(operations, costs, strict=True):
-            if not cost.counted:
-                yield f"the operations of {operation.name} are not counted"
+    def notes(self, operations: list[Operation], group: Group) -> Iterator[Note]:
+        """What could not be analysed here, where units see by turns more and less, and where paths disagree."""
+        for index in group.operations:
+            if not self.costs[index].counted:
+                yield Note("uncounted", f"the operations of {self.trace.operations[index].name} are not counted")
         before = [field for operation in operations for field in self.seen(operation.inputs, group)]
         after = self.fields[group.operations[-1]][0]
         if not after.known and all(each.known for each in before):
-            yield "what its units see is not followed: taken as all that is seen before it"
-        if not after.exact and all(each.exact for each in before):
-            yield "its units see by turns a unit more or less: their receptive field is the most that one sees"
+            yield Note("unfollowed", "what its units see is not followed: taken as all that is seen before it")
+        if after.by_turns and not any(each.by_turns for each in before):
+            said = [seen_by_turns(reach) for reach in after.reach]
+            words = said[0] if said[0] == said[1] else f"{said[0]}, down, and {said[1]}, across"
+            yield Note("by turns", f"its units see {words}")
         if not after.aligned and all(each.aligned for each in before):
-            yield "the paths that meet here look at places that are shifted against each other"
-
-
-def without_batch(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape for one image: the first dimension is the batch, unless heads or the like were laid into it."""
-    return shape[1:] if shape[:1] == (1,) else shape
+            yield Note("shifted", "the paths that meet here look at places that are shifted against each other")
 
 
 def kind_of(costs: list[Cost], module: nn.Module | None) -> str:
@@ -276,6 +279,27 @@ def kind_of(costs: list[Cost], module: nn.Module | None) -> str:
     if len(set(kinds)) == 1 or (kinds and module is None):
         return kinds[0]
     return words(type(module).__name__) if module is not None else "reshaping"
+
+
+def family_of(kind: str, costs: list[Cost], module: nn.Module | None) -> Family:
+    """What a layer of that kind is taken as: what its module says, or what most of its work is."""
+    declared: Family | None = getattr(module, "layer_family", None)
+    if declared:
+        return declared
+    if any(cost.macs for cost in costs):
+        return max(costs, key=lambda cost: (cost.family in WEIGHTED, cost.macs)).family
+    return next((cost.family for cost in costs if cost.kind == kind), "other")
+
+
+def seen_by_turns(reach: Reach) -> str:
+    """`2 or 3 pixels by turns, the same again 4 units and 2 pixels on`."""
+    sizes = sorted(pixels.size if pixels else 0 for pixels in reach.turn)
+    least, most = sizes[0], sizes[-1]
+    several = f"{least} {'or' if most == least + 1 else 'to'} {most} pixels by turns"
+    words = several if least < most else f"{some(most, 'pixel')} each" + " in uneven steps" * (len(sizes) > 1)
+    if len(sizes) == 1 or len(sizes) >= reach.units:
+        return words
+    return f"{words}, the same again {some(len(sizes), 'unit')} and {some(reach.advance or 0, 'pixel')} on"
 
 
 def words(name: str) -> str:

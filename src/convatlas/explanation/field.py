@@ -2,12 +2,32 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from fractions import Fraction
+from functools import partial
 from math import prod
-from typing import Any
 
-from convatlas.explanation.reach import Axes, Field
+from convatlas.explanation.operators import (
+    ADAPTIVE,
+    ATTENTION,
+    CREATING,
+    ENLARGING,
+    PADDING,
+    POOLINGS,
+    operands,
+    resizings,
+    several,
+    windows,
+)
+from convatlas.explanation.reach import Axes, Field, Reach
 from convatlas.explanation.trace import Operation, Value
+
+
+def carried(operations: Sequence[Operation], images: Field) -> list[list[Field]]:
+    """What the units of each output of each operation see, where the images' see what `images` says."""
+    fields: list[list[Field]] = []
+    for operation in operations:
+        inputs = [images if v.operation < 0 else fields[v.operation][v.place] for v in operation.inputs]
+        fields.append(carry(operation, inputs))
+    return fields
 
 
 def carry(operation: Operation, fields: Sequence[Field]) -> list[Field]:
@@ -44,96 +64,44 @@ AS_IT_IS = frozenset(
         "native_dropout",
         "_prelu_kernel",
         "dropout",
-        "empty_like",
-        "zeros_like",
-        "ones_like",
     ]
 )
 """What torch does not call pointwise, and yet is in evaluation; and copies."""
 
 
-def several(value: Any, dims: int) -> list[int]:
-    """An argument that is one number for all directions, or a list with one for each."""
-    values = list(value) if isinstance(value, list | tuple) else [value]
-    return [int(v) for v in (values * dims if len(values) == 1 else values)]
-
-
 def convolution(operation: Operation, fields: list[Field]) -> Field:
-    """Windows of the kernel's size."""
-    given = operation.arguments
-    kernel = given["weight"].shape[2:]
-    dims = len(kernel)
-    strides, paddings, dilations = (several(given[name], dims) for name in ("stride", "padding", "dilation"))
-    field = fields[0].collapsed([1])
-    for at in range(dims):
-        window = {"stride": strides[at], "padding": paddings[at], "dilation": dilations[at]}
-        field = field.along(
-            at + 2,
-            lambda reach, at=at, window=window: (  # type: ignore[misc]
-                reach.spread(kernel[at], **window) if given["transposed"] else reach.window(kernel[at], **window)
-            ),
-            operation.output.shape[at + 2],
-        )
-    return replace(field, exact=field.exact and not (given["transposed"] and max(strides) > 1))
+    """Windows of the kernel's size, over all channels."""
+    spread = operation.arguments["transposed"]
+    return slid(operation, fields[0].collapsed([1]), Reach.spread if spread else Reach.window)
 
 
 def pooling(operation: Operation, fields: list[Field]) -> Field:
     """Windows of the pooling's size."""
-    given, shape = operation.arguments, operation.output.shape
-    dims = len(several(given["kernel_size"], 1)) if isinstance(given["kernel_size"], list) else 2
-    kernel = several(given["kernel_size"], dims)
-    strides = several(given.get("stride") or kernel, dims)
-    paddings, dilations = several(given.get("padding", 0), dims), several(given.get("dilation", 1), dims)
-    field = fields[0]
-    for at in range(dims):
-        dim = len(shape) - dims + at
-        window = {"stride": strides[at], "padding": paddings[at], "dilation": dilations[at]}
-        field = field.along(
-            dim, lambda reach, at=at, window=window: reach.window(kernel[at], **window), shape[dim]  # type: ignore[misc]
-        )  # fmt: skip
+    return slid(operation, fields[0], Reach.window)
+
+
+def slid(operation: Operation, field: Field, sees: Callable[..., Reach]) -> Field:
+    """The windows of the operation in each direction."""
+    shape, each = operation.output.shape, windows(operation)
+    for dim, window in zip(range(-len(each), 0), each, strict=True):
+        field = field.along(dim, partial(sees, window=window, units=shape[dim]))
     return field
 
 
 def adaptive(operation: Operation, fields: list[Field]) -> Field:
-    """Windows that divide the map, if they are of one size; a single one is the whole."""
-    before, after, field = operation.inputs[0].shape, operation.output.shape, fields[0]
+    """Windows that divide the map; a single one is the whole."""
+    after, field = operation.output.shape, fields[0]
     for dim in (-2, -1):
-        size, overlap = divmod(before[dim], after[dim])
-        if after[dim] == 1:
-            field = field.collapsed([dim])
-            continue
-        if overlap:
-            return field.whole(len(after), known=False)
-        field = field.along(
-            dim % len(after),
-            lambda reach, size=size: reach.window(size, stride=size, padding=0),  # type: ignore[misc]
-            after[dim],
-        )
+        field = field.along(dim, partial(Reach.divided, units=after[dim])) if after[dim] > 1 else field.collapsed([dim])
     return field
 
 
 def enlarged(operation: Operation, fields: list[Field]) -> Field:
     """Upsampling by repetition or between two units, and maps laid into each other: to larger maps or smaller."""
-    given, before, after, field = operation.arguments, operation.inputs[0].shape, operation.output.shape, fields[0]
-    between = operation.name == "upsample_bilinear2d"
-    if between and given["align_corners"]:
-        ratios = [Fraction(before[dim] - 1, max(after[dim] - 1, 1)) for dim in (-2, -1)]
-    else:
-        scales = (given.get("scales_h"), given.get("scales_w"))
-        ratios = [
-            1 / Fraction(scale).limit_denominator(1_000_000) if scale else Fraction(before[dim], after[dim])
-            for dim, scale in zip((-2, -1), scales, strict=True)
-        ]
-    for dim, ratio in zip((-2, -1), ratios, strict=True):
-        shift = (ratio - 1) / 2 if between and not given["align_corners"] else Fraction(0)  # centres above centres
-        field = field.along(
-            dim % len(after),
-            lambda reach, ratio=ratio, shift=shift: reach.resized(ratio, shift, between=between),  # type: ignore[misc]
-            after[dim],
-        )
-    if operation.name == "pixel_shuffle":
-        field = field.collapsed([-3])
-    return replace(field, exact=field.exact and set(ratios) == {1})
+    field = fields[0].collapsed([-3]) if operation.name == "pixel_shuffle" else fields[0]
+    for dim, resizing in zip((-2, -1), resizings(operation), strict=True):
+        field = field.along(dim, partial(Reach.resized, resizing=resizing, units=operation.output.shape[dim]))
+    return field
 
 
 def shuffled(operation: Operation, fields: list[Field]) -> Field:
@@ -144,16 +112,22 @@ def shuffled(operation: Operation, fields: list[Field]) -> Field:
 
 
 def padded(operation: Operation, fields: list[Field]) -> Field:
-    """Units that see nothing but the frame stand before the first; `pad` begins with the last dimension."""
-    pad, shape, field = (
-        operation.arguments.get("pad") or operation.arguments["padding"],
-        operation.output.shape,
-        fields[0],
-    )
-    for at in range(len(pad) // 2):
-        dim = len(shape) - 1 - at
-        field = field.along(dim, lambda reach, n=pad[2 * at]: reach.moved(-n), shape[dim])  # type: ignore[misc]
+    """Units in a frame stand before the first; `pad` begins with the last dimension."""
+    given, shape, field = operation.arguments, operation.output.shape, fields[0]
+    pad, inner = given.get("pad") or given["padding"], INNER.get(PADDING[operation.name])
+    for dim, before in zip(range(len(shape))[::-1], pad[::2], strict=False):
+        if inner:
+            field = field.along(dim, partial(Reach.framed, before=before, units=shape[dim], inner=inner))
+        else:
+            field = field.along(dim, partial(Reach.moved, start=-before, units=shape[dim]))
     return field
+
+
+INNER: dict[str, Callable[[int, int], int]] = {
+    "reflect": lambda i, n: n - 1 - abs(n - 1 - abs(i)),
+    "replicate": lambda i, n: min(max(i, 0), n - 1),
+}
+"""Which of n units stands in their frame at place i."""
 
 
 def reduced(operation: Operation, fields: list[Field]) -> Field:
@@ -180,14 +154,6 @@ def mixed(operation: Operation, fields: list[Field]) -> Field:
     if "normalized_shape" in given:
         return field.collapsed(range(-len(given["normalized_shape"]), 0))
     return field.collapsed([given["dim"]] if "dim" in given else range(1, len(field.axes)))
-
-
-def operands(operation: Operation) -> tuple[Any, Any]:
-    """What a product of matrices multiplies, without what it is added to."""
-    given = operation.arguments
-    pairs = (("mat1", "mat2"), ("batch1", "batch2"), ("self", "mat2"), ("self", "vec"), ("input", "weight"))
-    left, right = next((pair for pair in pairs if given.keys() >= set(pair)), ("self", "tensor"))
-    return given[left], given[right]
 
 
 def product(operation: Operation, fields: list[Field]) -> Field:
@@ -262,13 +228,14 @@ def sliced(operation: Operation, fields: list[Field]) -> Field:
     given, dim = operation.arguments, operation.arguments.get("dim", 0) % len(fields[0].axes)
     size = operation.inputs[0].shape[dim]
     start, _, step = slice(given.get("start"), given.get("end"), given.get("step", 1)).indices(size)
-    return fields[0].along(dim, lambda reach: reach.moved(start, step), operation.output.shape[dim])
+    units = operation.output.shape[dim]
+    return fields[0].along(dim, partial(Reach.moved, start=start, step=step, units=units))
 
 
 def selected(operation: Operation, fields: list[Field]) -> Field:
     """One unit of a dimension; of a direction, the whole."""
     dim = operation.arguments.get("dim", 0) % len(fields[0].axes)
-    same = operation.inputs[0].shape[dim] == 1 or all(not fields[0].reach[axis].stride for axis in fields[0].axes[dim])
+    same = operation.inputs[0].shape[dim] == 1 or all(fields[0].reach[axis].same for axis in fields[0].axes[dim])
     field = fields[0].collapsed([dim], known=same)
     return replace(field, axes=field.axes[:dim] + field.axes[dim + 1 :])
 
@@ -302,22 +269,25 @@ def concatenated(operation: Operation, fields: list[Field]) -> Field:
     return field.collapsed([dim], known=False) if field.axes[dim] and len(fields) > 1 else field
 
 
+def created(operation: Operation, fields: list[Field]) -> Field:
+    """Zeros and the like see nothing."""
+    field = fields[0].whole(len(operation.output.shape))
+    down, across = (replace(reach, turn=(None,)) for reach in field.reach)
+    return replace(field, reach=(down, across), known=True, aligned=True)
+
+
 RULES: dict[str, Rule] = {
     "convolution": convolution,
-    **dict.fromkeys(("max_pool2d_with_indices", "max_pool3d_with_indices", "avg_pool2d", "avg_pool3d"), pooling),
-    **dict.fromkeys(("_adaptive_avg_pool2d", "adaptive_max_pool2d"), adaptive),
-    **dict.fromkeys(("upsample_nearest2d", "upsample_bilinear2d", "pixel_shuffle"), enlarged),
+    **dict.fromkeys(POOLINGS, pooling),
+    **dict.fromkeys(ADAPTIVE, adaptive),
+    **dict.fromkeys(ENLARGING, enlarged),
     **dict.fromkeys(("channel_shuffle", "native_channel_shuffle", "roll", "flip"), shuffled),
-    **dict.fromkeys(("constant_pad_nd", "reflection_pad2d", "replication_pad2d"), padded),
+    **dict.fromkeys(PADDING, padded),
     **dict.fromkeys(("mean", "sum", "amax", "amin", "logsumexp", "var", "max", "prod", "argmax"), reduced),
     **dict.fromkeys(("_softmax", "_safe_softmax", "_log_softmax", "native_layer_norm", "native_group_norm"), mixed),
     **dict.fromkeys(("native_batch_norm", "_native_batch_norm_legit"), normalized),
     **dict.fromkeys(("addmm", "mm", "bmm", "baddbmm", "addbmm", "linear", "dot", "mv"), product),
-    **dict.fromkeys(
-        ("_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_attention_math",
-         "_scaled_dot_product_fused_attention_overrideable", "_scaled_dot_product_efficient_attention"),
-        attention,
-    ),
+    **dict.fromkeys(ATTENTION, attention),
     **dict.fromkeys(("transpose", "permute", "t"), turned),
     **dict.fromkeys(("view", "_unsafe_view", "reshape", "squeeze", "flatten", "unflatten"), reshaped),
     "unsqueeze": unsqueezed,
@@ -328,4 +298,5 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("split", "unsafe_split", "split_with_sizes", "unbind_copy", "chunk"), parted),
     "unbind": selected,
     "cat": concatenated,
+    **dict.fromkeys(CREATING, created),
 }  # fmt: skip

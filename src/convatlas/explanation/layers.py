@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+from convatlas.explanation.costs import WEIGHTED, Family
 from convatlas.explanation.trace import Size
 from convatlas.registry import Card
 from convatlas.wording import nearest
@@ -31,6 +32,24 @@ class Step(NamedTuple):
     width: int | float
 
 
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What is to be known of a layer beside its numbers."""
+
+    kind: Literal["uncounted", "unfollowed", "by turns", "shifted"]
+    """Operations that have no rule; a field that is taken as all; units of one map that do not all see as much; paths
+    that meet and look at other places."""
+    text: str
+
+    @property
+    def omits(self) -> bool:
+        """Whether something of the layer was not analysed."""
+        return self.kind in ("uncounted", "unfollowed")
+
+    def __str__(self) -> str:
+        return self.text
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
     """A layer, or an operation between layers."""
@@ -38,6 +57,8 @@ class Layer:
     name: str
     """The module's, or that of the module that computes it and what is computed: `conv2_x.0.addition`."""
     kind: str
+    family: Family
+    """What it is taken together with, in drawings and sums."""
     module: str
     """The class of the module, where the layer is one; or ""."""
     inputs: tuple[str, ...]
@@ -53,19 +74,23 @@ class Layer:
     activation_bytes: int
     """Of its output in float32, for one image."""
     receptive_field: Span
-    """Padding included, so that it can be larger than the image."""
+    """Padding included, so that it can be larger than the image; the largest, where units see by turns."""
     stride: Step
-    """From one unit to the next, in pixels of the image; 0 where all units see the same."""
+    """From one unit to the next, in pixels of the image, in the mean; 0 where all units see the same."""
     offset: Step
     """The first pixel that the first unit sees: below 0 it is padding."""
     sees_all: bool
     """Whether every unit sees the whole image."""
     formulas: tuple[str, ...]
     """How the numbers come about."""
-    notes: tuple[str, ...] = ()
-    """What could not be analysed, and where paths disagree."""
+    notes: tuple[Note, ...] = ()
     window: tuple[int, ...] = ()
     """What a unit of a convolution or a pooling looks at: (height, width)."""
+
+    @property
+    def omissions(self) -> tuple[Note, ...]:
+        """What could not be analysed."""
+        return tuple(note for note in self.notes if note.omits)
 
 
 @dataclass(frozen=True)
@@ -104,17 +129,39 @@ class Anatomy:
 
     @cached_property
     def depth(self) -> int:
-        """How many layers with weights the longest path has: convolutions and dense layers, as papers count them."""
+        """How many layers with weights the longest path has: convolutions and dense layers, as papers count them.
+
+        Those of a gate do not count, such as squeeze-and-excitation's: SE-ResNet-50 has 50 layers.
+        """
         behind = {IMAGES: 0}
         for layer in self.layers:
-            weighs = layer.macs > 0 and layer.kind not in ("attention", "product")
-            behind[layer.name] = weighs + max((behind[name] for name in layer.inputs), default=0)
-        return max(behind.values())
+            before = (behind[name] for name in self.weighed(layer))
+            behind[layer.name] = (layer.family in WEIGHTED) + max(before, default=0)
+        read = {name for layer in self.layers for name in layer.inputs}
+        return max(depth for name, depth in behind.items() if name not in read)
+
+    def weighed(self, layer: Layer) -> list[str]:
+        """What feeds a layer, but of a product of maps no gate, which is a factor that is computed from another."""
+        if layer.kind != "multiplication" or len(layer.inputs) < 2:
+            return list(layer.inputs)
+        return [name for name in layer.inputs if not any(self.leads(other, name) for other in layer.inputs)]
+
+    def leads(self, start: str, end: str) -> bool:
+        """Whether a layer is computed from another, or from what that is computed from."""
+        if start in (end, IMAGES):
+            return False
+        reached = {end}
+        for layer in reversed(self.layers):
+            if layer.name == start:
+                return start in reached
+            if layer.name in reached:
+                reached |= set(layer.inputs)
+        return False
 
     @property
     def left_out(self) -> tuple[Layer, ...]:
         """The layers of which something could not be analysed."""
-        return tuple(layer for layer in self.layers if layer.notes)
+        return tuple(layer for layer in self.layers if layer.omissions)
 
     def __getitem__(self, name: str) -> Layer:
         """The layer of that name. Raises KeyError, with the nearest names, where there is none."""
@@ -141,7 +188,7 @@ class Anatomy:
             "activation_bytes": self.activation_bytes,
             "depth": self.depth,
             "counting_rule": COUNTING_RULE,
-            "left_out": {layer.name: list(layer.notes) for layer in self.left_out},
+            "left_out": {layer.name: list(map(str, layer.omissions)) for layer in self.left_out},
             "unused": dict(self.unused),
             "layers": [
                 {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(layer).items()}

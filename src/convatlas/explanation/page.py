@@ -14,7 +14,7 @@ from markupsafe import Markup
 from PIL import Image, ImageOps
 
 from convatlas import __version__
-from convatlas.explanation.boxes import MANY, family
+from convatlas.explanation.boxes import MANY
 from convatlas.explanation.diagram import ARROW, render, style
 from convatlas.explanation.layers import IMAGES, Anatomy, Layer, Step
 from convatlas.explanation.layout import lay_out
@@ -153,7 +153,7 @@ def to_html(explanation: Anatomy, *, picture: Image.Image | None = None, probe: 
     script = SCRIPT.strip()
     text = environment.from_string((here / "page.html.jinja").read_text(encoding="utf-8")).render(
         e=explanation, card=explanation.card, modules=table.modules, colours=COLOURS, share=share, field=field,
-        says=says, sees=sees, maps=maps, last=maps or explanation.layers[-1], family=family,
+        says=says, sees=sees, maps=maps, last=maps or explanation.layers[-1],
         shares=shares(explanation), style=Markup(style()), arrow=Markup(ARROW),
         drawing=Markup(render(whole, links=table.links)),
         script=Markup(script), hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -208,7 +208,7 @@ def shares(explanation: Anatomy) -> list[tuple[str, int, int]]:
     names = {"conv": "convolutions", "grouped": "convolutions", "dense": "dense layers", "attention": "attention"}
     found = dict.fromkeys((*dict.fromkeys(names.values()), "all else"), (0, 0))
     for layer in explanation.layers:
-        name = names.get(family(layer.kind), "all else")
+        name = names.get(layer.family, "all else")
         params, macs = found.get(name, (0, 0))
         found[name] = params + layer.params, macs + layer.macs
     if explanation.unused:

@@ -213,7 +213,7 @@ def line_of(cells: Sequence[str], columns: Sequence[Column], gap: int, *, style:
 
 
 def notes(explanation: Anatomy) -> Iterator[Text]:
-    """How it was counted, and what was not."""
+    """How it was counted, what was not, and what else is to be known of a layer."""
     yield Text(
         f"{some(explanation.depth, 'layer')} with weights on the longest path; "
         f"all outputs are {memory(explanation.activation_bytes)} in float32; "
@@ -225,7 +225,10 @@ def notes(explanation: Anatomy) -> Iterator[Text]:
         style="dim",
     )
     for layer in explanation.left_out:
-        yield Text(f"left out: {layer.name}: {'; '.join(layer.notes)}", style="yellow")
+        yield Text(f"left out: {layer.name}: {'; '.join(map(str, layer.omissions))}", style="yellow")
+    for layer in explanation.layers:
+        if others := [note.text for note in layer.notes if not note.omits]:
+            yield Text(f"note: {layer.name}: {'; '.join(others)}", style="dim")
     if explanation.unused:
         count = sum(explanation.unused.values())
         names = dict.fromkeys(name.split(".")[0] for name in explanation.unused)

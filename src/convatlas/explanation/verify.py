@@ -7,7 +7,6 @@ that a pixel has a gradient exactly if a path leads from it to the unit.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from math import ceil, floor
 from typing import Any, NamedTuple
 
 import torch
@@ -16,9 +15,24 @@ from torch.nn import functional as F
 
 from convatlas.errors import InputError
 from convatlas.explanation.explain import Assembly, Model, prepared
-from convatlas.explanation.field import AS_IT_IS, several
-from convatlas.explanation.reach import Field
+from convatlas.explanation.field import AS_IT_IS, carried
+from convatlas.explanation.operators import (
+    ADAPTIVE,
+    ATTENTION,
+    CREATING,
+    ENLARGING,
+    PADDING,
+    POOLINGS,
+    several,
+    windows,
+)
+from convatlas.explanation.reach import Field, of_images
 from convatlas.explanation.trace import Operation, Size, Value, Weight, trace
+
+MOST = 4
+"""Of units that see by turns more and less, so many are looked at."""
+ROUNDING = 1e-9
+"""A gradient below it is none: the weight of a unit that another stands upon, as computed."""
 
 
 class Box(NamedTuple):
@@ -38,22 +52,27 @@ class Unit:
     """One unit of a layer, in all of its channels."""
 
     place: tuple[int, int]
-    """Down and across; 0 in a direction in which all units see the same."""
-    computed: Box
-    """What the arithmetic says, as far as it is in the image."""
+    """Down and across; 0 in a direction in which there is one."""
+    computed: Box | None
+    """What the arithmetic says, without what would be seen in padding; None where that is all."""
     seen: Box | None
     """The smallest box around the gradient that is not zero; None where all of it is."""
-    agrees: bool
+
+    @property
+    def agrees(self) -> bool:
+        """Whether both are the same box, to the pixel."""
+        return self.computed == self.seen
 
     def __str__(self) -> str:
         if self.agrees:
-            return f"unit {self.place}: {self.seen}"
-        return f"unit {self.place}: {self.computed} by arithmetic, {self.seen or 'nothing'} by gradient"
+            return f"unit {self.place}: {self.seen or 'nothing'}"
+        both = f"{self.computed or 'nothing'} by arithmetic, {self.seen or 'nothing'} by gradient"
+        return f"unit {self.place}: {both}"
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A layer, and some of its units: at two corners and in the middle."""
+    """A layer, and some of its units: at two corners, and in the middle of each kind that there are by turns."""
 
     layer: str
     units: tuple[Unit, ...]
@@ -101,19 +120,20 @@ def verify(
     if unknown := set(layers or ()) - set(known):
         raise InputError(f"no layer is called {sorted(unknown)[0]!r}; the first of this network are {known[:5]}")
     lines = Lines(assembly.trace.operations, assembly.trace.images)
+    bounded = carried(assembly.trace.operations, of_images(assembly.trace.images, bounded=True))
     checks, left_out = [], {}
     for group in assembly.groups:
         index = group.operations[-1]
-        operation, reaches = assembly.trace.operations[index], assembly.fields[index][0]
+        operation, field, inside = assembly.trace.operations[index], assembly.fields[index][0], bounded[index][0]
         before = [assembly.field(value).reach for value in operation.inputs]
-        if group.name not in layers if layers is not None else reaches.known and reaches.reach in before:
+        if group.name not in layers if layers is not None else field.known and field.reach in before:
             continue
-        if not reaches.known:
+        if not (field.known and inside.known):
             left_out[group.name] = "what its units see was not computed"
         elif index in lines.unclear:
             left_out[group.name] = f"there is no line for {lines.unclear[index]}"
         else:
-            checks.append(Check(group.name, tuple(lines.units(operation.output, reaches))))
+            checks.append(Check(group.name, tuple(lines.units(operation.output, field, inside))))
     return Verification(tuple(checks), left_out)
 
 
@@ -123,7 +143,7 @@ class Lines:
     def __init__(self, operations: Sequence[Operation], images: tuple[int, ...]) -> None:
         self.images = torch.zeros(images, requires_grad=True)
         self.tensors: dict[tuple[int, int], Tensor] = {(-1, 0): self.images}
-        self.dilated = any(max(several(operation.arguments.get("dilation", 1), 1)) > 1 for operation in operations)
+        self.mirrored = any(PADDING.get(operation.name, "constant") != "constant" for operation in operations)
         self.unclear: dict[int, str] = {}
         """The operations that have no line, or are behind one that has none, with the name of that one."""
         for index, operation in enumerate(operations):
@@ -136,7 +156,7 @@ class Lines:
                 assert tuple(tensor.shape) == value.shape, (operation.name, tensor.shape, value.shape)
                 if tensor.requires_grad:
                     # Only where it is not zero matters, and over a thousand layers numbers would vanish or overflow.
-                    tensor.register_hook(lambda gradient: None if gradient is None else (gradient > 0).float())
+                    tensor.register_hook(lambda gradient: None if gradient is None else (gradient > ROUNDING).float())
                 self.tensors[value.operation, value.place] = tensor
 
     def given(self, operation: Operation) -> dict[str, Any]:
@@ -151,33 +171,28 @@ class Lines:
 
         return {name: put(value) for name, value in operation.arguments.items()}
 
-    def units(self, value: Value, reaches: Field) -> Iterator[Unit]:
+    def units(self, value: Value, field: Field, inside: Field) -> Iterator[Unit]:
         """The first and the last corner and the middle of a map."""
-        along = {axis for axes in reaches.axes for axis in axes}
-        height, width = (units if axis in along else 1 for axis, units in enumerate(reaches.units))
-        everything = self.seen(value, torch.ones(value.shape))
-        if not all(everything):  # no path from the image leads here
-            return
+        height, width = field.units
         # Down and across are apart in every layer, so that two corners say what four would.
-        places = dict.fromkeys([(0, 0), (height // 2, width // 2), (height - 1, width - 1)])
-        found = {place: self.seen(value, one_of(value, reaches, place, width)) for place in places}
-        for place, seen in found.items():
-            ways = [
-                way(reaches, axis, place[axis], everything[axis], seen[axis], self.images.shape[axis - 2], self.dilated)
-                for axis in (0, 1)
-            ]
-            computed = Box(ways[0].first, ways[1].first, ways[0].last, ways[1].last)
-            down, across = seen
-            box = Box(down[0], across[0], down[-1], across[-1]) if down else None
-            yield Unit(place, computed, box, all(each.agrees for each in ways))
+        places = [(0, 0), (height - 1, width - 1)]
+        turn = max(len(reach.turn) for reach in field.reach)
+        places += [
+            (min(height // 2 + on, height - 1), min(width // 2 + on, width - 1)) for on in range(min(turn, MOST))
+        ]
+        for place in dict.fromkeys(sorted(places)) if 0 not in value.shape else ():
+            seen = self.seen(value, one_of(value, field, place, width))
+            yield Unit(place, computed(field, inside, place, mirrored=self.mirrored), seen)
 
-    def seen(self, value: Value, chosen: Tensor) -> tuple[list[int], list[int]]:
-        """The rows and the columns of the image that the chosen units see."""
-        (gradient,) = torch.autograd.grad(
-            self.tensors[value.operation, value.place], self.images, chosen, retain_graph=True, materialize_grads=True
-        )
-        mask = gradient[0].sum(0) > 0
-        return mask.any(1).nonzero().flatten().tolist(), mask.any(0).nonzero().flatten().tolist()
+    def seen(self, value: Value, chosen: Tensor) -> Box | None:
+        """The part of the image that the chosen units see."""
+        tensor = self.tensors[value.operation, value.place]
+        if not tensor.requires_grad:
+            return None
+        (gradient,) = torch.autograd.grad(tensor, self.images, chosen, retain_graph=True, materialize_grads=True)
+        mask = gradient[0].sum(0) > ROUNDING
+        down, across = (mask.any(dim).nonzero().flatten().tolist() for dim in (1, 0))
+        return Box(down[0], across[0], down[-1], across[-1]) if down else None
 
 
 def one_of(value: Value, reaches: Field, place: tuple[int, int], width: int) -> Tensor:
@@ -188,29 +203,22 @@ def one_of(value: Value, reaches: Field, place: tuple[int, int], width: int) -> 
     return chosen
 
 
-class Way(NamedTuple):
-    """What a unit sees in one direction."""
+def computed(field: Field, inside: Field, place: tuple[int, int], *, mirrored: bool) -> Box | None:
+    """What a unit sees `inside` of the image, where its whole field agrees with that; or else the part of that.
 
-    first: int
-    last: int
-    agrees: bool
-
-
-def way(reaches: Field, axis: int, unit: int, everything: list[int], seen: list[int], size: int, dilated: bool) -> Way:
-    """What was computed in one direction, as far as it is in the image, and whether `seen` is that.
-
-    A unit in the frame is no path to the image: where windows do not come out even, no unit sees the last pixels, and
-    so a later layer's padding does not either. A box is cut to `everything`, what all units of its map see.
+    Where nothing of the field is padding, both are the same; and else it contains what is seen, or stands in the frame
+    beside it, if that is of `mirrored` units.
     """
-    reach = reaches.reach[axis]
-    first, last = reach.first + unit * reach.stride, reach.last + unit * reach.stride
-    low, high = max(ceil(first), everything[0]), min(floor(last), everything[-1], size - 1)
-    if not seen:
-        return Way(low, high, not reaches.exact or dilated)  # nothing feeds some units of such layers
-    # Dilated windows leave out units, so that the one at which a box is cut may be one that is not looked at.
-    starts = seen[0] == low or (seen[0] > low and (not reaches.exact or (dilated and first < low)))
-    ends = seen[-1] == high or (seen[-1] < high and (not reaches.exact or (dilated and last > high)))
-    return Way(low, high, starts and ends)
+    whole = [reach.of(unit) for reach, unit in zip(field.reach, place, strict=True)]
+    parts = [reach.of(unit) for reach, unit in zip(inside.reach, place, strict=True)]
+    for one, part in zip(whole, parts, strict=True):
+        if not part:
+            continue
+        contained = one and one.first <= part.first and part.last <= one.last
+        if not (one == part if part.whole else contained or mirrored):
+            parts = whole
+    down, across = parts
+    return Box(down.first, across.first, down.last, across.last) if down and across else None
 
 
 # --------------------------------------------------------------------------- every operation a line
@@ -237,10 +245,9 @@ def convolution(operation: Operation, given: dict[str, Any]) -> Tensor:
 def pooling(operation: Operation, given: dict[str, Any]) -> Tensor:
     """A mean instead of a maximum; of dilated windows too, which torch's own mean does not have."""
     x: Tensor = given["self"]
-    dims = 3 if "3d" in operation.name else 2
-    kernel = several(given["kernel_size"], dims)
-    stride = several(given.get("stride") or kernel, dims)
-    padding, dilation = several(given.get("padding", 0), dims), several(given.get("dilation", 1), dims)
+    each, shape = windows(operation), operation.output.shape
+    dims = len(each)
+    kernel, stride, dilation, padding = (list(values) for values in zip(*each, strict=True))
     if set(dilation) == {1}:
         mean = F.avg_pool3d if dims == 3 else F.avg_pool2d
         return mean(x, kernel, stride, padding, ceil_mode=bool(given.get("ceil_mode")))
@@ -249,8 +256,8 @@ def pooling(operation: Operation, given: dict[str, Any]) -> Tensor:
     convolve = F.conv3d if dims == 3 else F.conv2d
     y = convolve(F.pad(maps, frame), torch.ones(1, 1, *kernel), stride=stride, dilation=dilation)
     for dim in range(-dims, 0):
-        y = y.narrow(dim, 0, operation.output.shape[dim])
-    return y.reshape(operation.output.shape)
+        y = y.narrow(dim, 0, shape[dim])
+    return y.reshape(shape)
 
 
 def added(operation: Operation, given: dict[str, Any]) -> Tensor:
@@ -302,6 +309,17 @@ def averaged(operation: Operation, given: dict[str, Any]) -> Tensor:
     return F.adaptive_avg_pool2d(given["self"], (operation.output.shape[-2], operation.output.shape[-1]))
 
 
+def between(operation: Operation, given: dict[str, Any]) -> Tensor:
+    """Torch's own upsampling, so finely that the weight of a unit with another upon it is known from none."""
+    y: Tensor = itself(operation, given | {"self": given["self"].double()})
+    return y.float()
+
+
+def created(operation: Operation, _: dict[str, Any]) -> Tensor:
+    """Numbers that come from nowhere."""
+    return torch.zeros(operation.output.shape)
+
+
 def itself(operation: Operation, given: dict[str, Any]) -> Any:
     """What is a line already: torch's own."""
     return getattr(torch.ops.aten, operation.name)(**given)
@@ -314,24 +332,20 @@ def tensors(operation: Operation, given: dict[str, Any]) -> list[Tensor]:
 
 LINES: dict[str, Line] = {
     "convolution": convolution,
-    **dict.fromkeys(("max_pool2d_with_indices", "max_pool3d_with_indices", "avg_pool2d", "avg_pool3d"), pooling),
-    **dict.fromkeys(("_adaptive_avg_pool2d", "adaptive_max_pool2d"), averaged),
+    **dict.fromkeys(POOLINGS, pooling),
+    **dict.fromkeys(ADAPTIVE, averaged),
     **dict.fromkeys(("mean", "sum", "amax", "amin", "logsumexp", "var", "max", "prod"), reduced),
     **dict.fromkeys(("_softmax", "_safe_softmax", "_log_softmax", "native_layer_norm", "native_group_norm"), mixed),
     **dict.fromkeys(("native_batch_norm", "_native_batch_norm_legit"), normalized),
     **dict.fromkeys(("addmm", "mm", "bmm", "baddbmm"), product),
+    **dict.fromkeys(ATTENTION, attention),
+    **dict.fromkeys(CREATING, created),
     **dict.fromkeys(
-        ("_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_fused_attention_overrideable",
-         "_scaled_dot_product_efficient_attention"),
-        attention,
-    ),
-    **dict.fromkeys(
-        ("constant_pad_nd", "reflection_pad2d", "replication_pad2d", "cat", "slice", "select", "split", "expand",
-         "split_with_sizes", "unbind", "unsqueeze", "squeeze", "transpose", "permute", "t", "stack", "roll",
-         "flip", "upsample_nearest2d", "upsample_bilinear2d", "pixel_shuffle", "channel_shuffle",
-         "native_channel_shuffle"),
+        (*PADDING, *ENLARGING, "channel_shuffle", "native_channel_shuffle", "cat", "slice", "select", "split", "expand",
+         "split_with_sizes", "unbind", "unsqueeze", "squeeze", "transpose", "permute", "t", "stack", "roll", "flip"),
         itself,
     ),
+    "upsample_bilinear2d": between,
     # Tensors of zeros and expanded ones are laid out in another way than the module's were: torch may have to copy.
     **dict.fromkeys(
         ("view", "_unsafe_view", "reshape", "flatten", "unflatten"), lambda operation, given: given["self"].reshape(

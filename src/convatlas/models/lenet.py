@@ -65,6 +65,8 @@ class ScaledTanh(nn.Module):
 class Subsampling(nn.Module):
     """`(N, C, H, W) -> (N, C, H/2, W/2)`: four inputs added, times a trainable coefficient, plus a bias."""
 
+    layer_family = "pool"  # as what an explanation takes it
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.coefficient = nn.Parameter(torch.empty(channels))
@@ -118,6 +120,7 @@ class RBF(nn.Module):
     """
 
     codes: Tensor
+    layer_family = "dense"  # it adds up squares, which are no products with weights, and is a layer with weights
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()

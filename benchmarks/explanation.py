@@ -99,9 +99,12 @@ def main() -> int:
             f"{statistics.median(sides['ours']):.3f} s to {statistics.median(sides[peer]):.3f} s   "
             f"{macs['ours'] / 1e9:.3f} G to {macs[peer] / 1e9:.3f} G"
         )
-    deepest = min(timed(lambda _: ca.explain(DEEPEST).macs, networks["meta"])[0] for _ in range(3))
-    fails |= deepest > SECONDS
-    print(f"{DEEPEST} by name {deepest:.2f} s, target {SECONDS} s")
+    deepest = [timed(lambda _: ca.explain(DEEPEST).macs, networks["meta"])[0] for _ in range(3)]
+    fails |= statistics.median(deepest) > SECONDS
+    print(
+        f"{DEEPEST} by name {statistics.median(deepest):.2f} s ({min(deepest):.2f} to {max(deepest):.2f}), "
+        f"target {SECONDS} s"
+    )
     if args.json:
         record = {"machine": about, "seconds": sides, "macs": macs, DEEPEST: deepest}
         args.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

@@ -56,7 +56,7 @@ SECTIONS = {
         Call("… for 27·C² weights instead of 49·C², here with 256 channels:",
              "stack_params([Conv(256, 256, 3)] * 3)"),
         Call("", "Conv(256, 256, 7).params"),
-        Call("so 1.8 times fewer:",
+        Call("so this many times fewer:",
              "saving(Conv(256, 256, 7).params, stack_params([Conv(256, 256, 3)] * 3))"),
         Call("Two 3×3 see what a 5×5 sees:", "receptive_field([Window(3)] * 2)"),
         Call("Strides multiply: AlexNet's five convolutions and three poolings see 195 pixels.",
@@ -72,8 +72,10 @@ SECTIONS = {
              "stack_params([Conv(256, 128, 1), Conv(128, 128, 3, groups=32), Conv(128, 256, 1)])"),
         Call("A 5×5 from 200 to 32 channels at 32×32 costs 163 M (lectures on Network in Network):",
              "Conv(200, 32, 5).macs(32, 32)"),
-        Call("… and a tenth of it behind a 1×1 to 16 channels:",
+        Call("… and behind a 1×1 to 16 channels:",
              "stack_macs([Conv(200, 16, 1), Conv(16, 32, 5)], 32, 32)"),
+        Call("which is this many times less:",
+             "saving(Conv(200, 32, 5).macs(32, 32), stack_macs([Conv(200, 16, 1), Conv(16, 32, 5)], 32, 32))"),
     ],
     "The Inception module": [
         Call("The naive module on 28×28×256 costs 854 M:",
@@ -82,7 +84,7 @@ SECTIONS = {
         Call("With 1×1 reductions to 64 it costs 271 M:",
              "reduced = stack_macs([Conv(256, 64, 1), Conv(256, 64, 1), Conv(256, 128, 1),\n"
              "                      Conv(64, 192, 3), Conv(64, 96, 5), Conv(256, 64, 1)], 28, 28)"),
-        Call("… which is 3.15 times less:", "saving(naive, reduced)"),
+        Call("… which is this many times less:", "saving(naive, reduced)"),
         Call("Lectures print 358 M for these six terms. That is the sum with the 3×3 counted twice:",
              "total([reduced, Conv(64, 192, 3).macs(28, 28)])"),
         Call("The output is 480 channels deep, as the pooling is reduced too:", "128 + 192 + 96 + 64"),
@@ -98,7 +100,7 @@ SECTIONS = {
     "Whole networks": [
         Call("GoogLeNet has 7 M parameters where slides say 5 M (and its paper 12 times fewer than AlexNet):",
              'ca.explain("googlenet").params'),
-        Call("which is 8.7 times fewer:",
+        Call("which is this many times fewer than AlexNet's:",
              'ca.explain("alexnet").params / ca.explain("googlenet").params'),
         Call("The AlexNet of the paper, whose second, fourth and fifth convolutions have two groups:",
              'ca.explain("alexnet").params'),
@@ -116,7 +118,7 @@ SECTIONS = {
         Call("", "saving(Conv(256, 256, 3).params, Conv(256, 256, 3, groups=32).params)"),
         Call("… and as many times fewer MACs:",
              "saving(Conv(256, 256, 3).macs(14, 14), Conv(256, 256, 3, groups=32).macs(14, 14))"),
-        Call("AlexNet's two groups save this much of the whole network:",
+        Call("Without its two groups AlexNet costs this many times as much:",
              'ca.explain("alexnet", groups=1).macs / ca.explain("alexnet").macs'),
         Call("A depthwise 3×3 with a 1×1 behind it, in the place of a 3×3 on 256 channels:",
              "saving(Conv(256, 256, 3).params, "

@@ -9,6 +9,7 @@ from torch import nn
 
 import convatlas as ca
 from convatlas.explanation.compare import Compared, as_json, chart, charted, field
+from convatlas.explanation.table import changed
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,22 @@ def test_errors_are_those_that_are_printed_of_the_unchanged_network(rows: dict[s
     assert (changed.top1_error, changed.measured_on) == (None, None)
 
 
+def test_no_error_stands_beside_images_of_another_size() -> None:
+    small, large = ca.compare("resnet50", input_size=(3, 64, 64)) + ca.compare("resnet50")
+    assert (small.top1_error, small.measured_on) == (None, None)
+    assert (large.top1_error, large.measured_on) == (22.85, "ImageNet, 10-crop")
+    assert not any(changed(ca.explain(name)) for name in ("lenet5", "alexnet", "vgg11", "vit_cifar", "airbench94"))
+
+
+def test_networks_are_given_one_after_the_other_or_as_a_list(rows: dict[str, Compared]) -> None:
+    assert ca.compare("alexnet", "vgg16") == ca.compare(["alexnet", "vgg16"]) == [rows["alexnet"], rows["vgg16"]]
+    assert ca.compare(ca.explain("alexnet"), ("vgg16",), nn.Conv2d(3, 4, 3), input_size=(3, 224, 224))[1:2] == [
+        rows["vgg16"]
+    ]
+    with pytest.raises(ca.InputError, match=r"a network is a name, the folder of a run or a .*, and not 3"):
+        ca.compare(["alexnet"], (3, 224, 224))  # type: ignore[arg-type]
+
+
 def test_modules_of_ones_own_are_compared_too() -> None:
     (one,) = ca.compare([nn.Sequential(nn.Flatten(), nn.Linear(12, 5))], input_size=(3, 2, 2))
     assert (one.dense_params, one.conv_params, one.receptive_field, one.year) == (65, 0, None, None)
@@ -54,7 +71,7 @@ def test_modules_of_ones_own_are_compared_too() -> None:
 def test_maps_whose_field_is_as_large_as_the_image_do_not_see_all_of_it_where_they_move() -> None:
     (one,) = ca.compare([nn.Conv2d(3, 4, 9, padding=1)], input_size=(3, 9, 9))
     assert (one.receptive_field, one.sees_all, field(one)) == ((9, 9), False, "9")
-    rows = ca.compare(["seresnet50", "vit_cifar", "lenet5"])
+    rows = ca.compare("seresnet50", "vit_cifar", "lenet5")
     assert [field(each) for each in rows] == ["all", "all", "16"]
 
 
@@ -79,9 +96,7 @@ def test_no_name_in_the_chart_covers_another_or_leaves_the_frame(names: tuple[st
     canvas.draw()
     axes = figure.axes[0]
     boxes = [Text.get_window_extent(text, canvas.get_renderer()) for text in axes.texts]
-    assert [text.get_text().split(",")[0] for text in axes.texts] == sorted(
-        names, key=lambda name: [t.get_text().split(",")[0] for t in axes.texts].index(name)
-    )
+    assert sorted(text.get_text().split(",")[0] for text in axes.texts) == sorted(names)
     assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
     frame = axes.get_window_extent()
     assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 for box in boxes)

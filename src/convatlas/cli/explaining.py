@@ -335,7 +335,8 @@ def say_verified(console: "Console", verified: "Verification") -> None:
     """Print what gradients say of the receptive fields."""
     wrong = [each for each in verified.checks if not each.holds]
     if count := checked(verified):
-        agree = f", of which {len(wrong)} disagree" if wrong else ", and all agree"
+        disagree = "disagrees" if len(wrong) == 1 else "disagree"
+        agree = f", of which {len(wrong)} {disagree}" if wrong else ", and all agree"
         console.print(f"held against gradients: {some(count, 'layer')}{agree}")
     else:
         console.print("nothing was held against gradients: no layer could be", style="red")

@@ -79,7 +79,7 @@ def row(explanation: Explanation) -> Compared:
         sees_all=everything,
         top1_error=printed.get("top1_error"),
         top5_error=printed.get("top5_error"),
-        measured_on=printed.get("data"),
+        measured_on=printed.get("data") if printed.keys() & {"top1_error", "top5_error"} else None,
     )
 
 
@@ -117,6 +117,7 @@ def compared_table(rows: Sequence[Compared], *, width: int = 80) -> "Group":
         "top-1 error": lambda one: f"{one.top1_error} %" if one.top1_error is not None else "",
         "top-5 error": lambda one: f"{one.top5_error} %" if one.top5_error is not None else "",
     }
+    lines = {name: cell for name, cell in lines.items() if any(map(cell, rows))}  # what nobody has is no line
     widest = max(len(text) for one in rows for text in (one.name, *(cell(one) for cell in lines.values())))
     beside = max((width - max(map(len, lines))) // (widest + 2), 1)
     parts: list[Table | Text] = []

@@ -4,7 +4,10 @@ import base64
 import hashlib
 import io
 import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -13,7 +16,8 @@ from torch import nn
 from convatlas.errors import InputError
 from convatlas.explanation.compare import row
 from convatlas.explanation.explain import Explanation, explain
-from convatlas.explanation.page import COLOURS, Module, Row, Table, data_uri, field, shares
+from convatlas.explanation.page import COLOURS, Module, Row, Table, data_uri, field, says, shares
+from convatlas.explanation.probe import Probe, Signal
 from convatlas.explanation.table import last_maps
 from convatlas.wording import printable
 
@@ -154,7 +158,9 @@ def test_the_last_maps_see_what_the_literature_says(name: str, sees: int, explai
 @pytest.mark.parametrize("name", ["vit_b_16", "seresnet50"])
 def test_behind_attention_and_squeeze_and_excitation_the_last_maps_see_all(name: str) -> None:
     e = explain(name)
-    assert "Sees at the last mapsallof the image" in Elements(e.to_html()).words
+    words = Elements(e.to_html()).words
+    assert "Sees at the last mapsallof the image" in words
+    assert f"{e.layers[-1].name}: every unit sees all of the image." in e.to_html()
     assert row(e).sees_all
     assert row(e).receptive_field == e.input_size[1:]
 
@@ -197,6 +203,42 @@ def test_a_photograph_is_cut_to_the_images_shape_and_scaled_down(mode: str, expl
     assert len(text) < 100_000
 
 
+def test_what_a_probe_found_is_on_the_page_on_an_axis_of_tens() -> None:
+    net = nn.Sequential(nn.Sequential(nn.Linear(4, 4), nn.Sigmoid()), nn.Flatten(), nn.Linear(4, 3))
+    found = Probe(
+        images=2, loss=1.5, lr=0.1,
+        signals=(
+            signal("0.0", 1.0, 1e-5, update=1e-7),
+            signal("0.1", 0.1, 1e-4),
+            signal("1", 0.1, None),
+            signal("2", 10.0, 0.0, update=1e-3),
+        ),
+    )  # fmt: skip
+    page = Elements(explain(net, (1, 1, 4)).to_html(probe=found))
+    assert "One batch of 2 images: loss 1.5000; lr 0.1" in page.words
+    # Deviations from 1e-5 to 10 are six powers of ten; what is 0 has no place among them.
+    places = [(a.get("class", ""), a["style"]) for tag, a in page.found if tag == "i" and "left" in a.get("style", "")]
+    at = {power: f"left: {100 * (power + 5) / 6:.1f}%" for power in range(-5, 2)}
+    assert places == [
+        ("", at[-1]), ("back", at[-4]),  # the module: what leaves it
+        ("", at[0]), ("back", at[-5]), ("", at[-1]), ("back", at[-4]),
+        ("", at[-1]), ("", at[1]),
+    ]  # fmt: skip
+    assert "0.5 ± 0.1" in page.words
+    assert "0.5 ± 1.00e−5" in page.words
+    assert [a["class"] for _, a in page.found if "far" in a.get("class", "")] == ["update far"] * 2
+    ids = {a["id"] for _, a in page.found if "id" in a}
+    links = [a["href"][1:] for tag, a in page.found if tag == "a" and "class" not in a]
+    assert set(links) <= ids
+
+
+def signal(name: str, activation: float, gradient: float | None, update: float | None = None) -> Signal:
+    return Signal(
+        name=name, activation_mean=0.5, activation_std=activation, dead=0, update=update,
+        gradient_mean=None if gradient is None else 0.5, gradient_std=gradient,
+    )  # fmt: skip
+
+
 def test_what_computes_nothing_has_no_page() -> None:
     with pytest.raises(InputError, match="Identity computes nothing from its images"):
         explain(nn.Identity(), input_size=(3, 8, 8)).to_html()
@@ -215,3 +257,27 @@ def test_text_is_read_on_what_is_behind_it(ink: str, behind: str) -> None:
     for one, two in zip(COLOURS[ink], COLOURS[behind], strict=True):
         dark, light = sorted((luminance(one), luminance(two)))
         assert (light + 0.05) / (dark + 0.05) >= 4.5
+
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no browser of Chromium's family is here")
+def test_in_a_browser_a_link_opens_its_layer_and_shows_what_that_sees(
+    tmp_path: Path, explained: dict[str, Explanation]
+) -> None:
+    e = explained["resnet50"]
+    (tmp_path / "page.html").write_text(e.to_html(), encoding="utf-8")
+    place = [layer.name for layer in e.layers].index("conv3_x.1.conv2")
+    assert BROWSER
+    quiet = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--dump-dom")
+    address = f"file://{tmp_path}/page.html#l{place}"
+    command = [BROWSER, *quiet, f"--user-data-dir={tmp_path}/profile", address]
+    shown = Elements(subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout)
+    unit = next(a for _, a in shown.found if a.get("id") == "unit")
+    x, y, width, height, *_ = field(e.layers[place], e.input_size).split()
+    assert [unit[name] for name in ("x", "y", "width", "height")] == [x, y, width, height]
+    assert says(e.layers[place], e.input_size) in shown.words
+    opened = [a["data-layer"] for (tag, a), (_, before) in zip(shown.found[1:], shown.found, strict=False)
+              if tag == "summary" and "open" in before]  # fmt: skip
+    assert any(name.startswith("conv3_x.1.") for name in opened)

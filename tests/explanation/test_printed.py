@@ -46,8 +46,8 @@ PROBED = Probe(
 )
 WRONG = Verification(
     checks=(
-        Check("conv1", (Unit((0, 0), Box(0, 0, 2, 2), Box(0, 0, 2, 2), agrees=True),)),
-        Check("conv2", (Unit((1, 1), Box(0, 0, 4, 4), Box(0, 0, 3, 4), agrees=False),)),
+        Check("conv1", (Unit((0, 0), Box(0, 0, 2, 2), Box(0, 0, 2, 2)),)),
+        Check("conv2", (Unit((1, 1), Box(0, 0, 4, 4), Box(0, 0, 3, 4)),)),
     ),
     left_out={"sorted": "there is no line for cumsum"},
 )

@@ -109,6 +109,26 @@ def test_the_names_are_those_of_the_explanation_and_what_passes_through_is_none(
     assert len(set(names)) == len(names)
 
 
+def test_what_a_block_computes_outside_of_its_parts_is_the_blocks() -> None:
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dense, self.skip = nn.Linear(4, 4), nn.Sequential()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return F.relu(self.dense(x) + self.skip(x), inplace=True)
+
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Sequential(nn.Linear(4, 4)), Block())
+    x = torch.randn(8, 4)
+    found = probe(net, x, torch.arange(8) % 4)
+    assert [signal.name for signal in found.signals] == ["0.0", "1.dense", "1"]
+    assert found["1"].activation_mean == pytest.approx(net(x).mean().item())
+    (first, _), (second, within) = found.blocks(1)
+    assert (first.name, second.name, len(within)) == ("0", "1", 2)
+    assert (second.update, second.activation_mean) == (found["1.dense"].update, found["1"].activation_mean)
+
+
 def test_a_module_that_is_called_twice_and_one_that_writes_in_place_are_seen_as_they_answer() -> None:
     class Twice(nn.Module):
         def __init__(self) -> None:

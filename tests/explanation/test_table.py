@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import convatlas as ca
 from convatlas.explanation.blocks import divided, graph
-from convatlas.explanation.table import amount, share, table
+from convatlas.explanation.table import amount, memory, share, table
 
 GOLDEN = Path(__file__).parent / "golden"
 PRINTED = [
@@ -50,8 +50,11 @@ def test_the_table_is_the_golden_one(name: str, depth: int, width: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["shufflenet_v1_x1_0_g4", "seresnext101_32x8d", "vit_b_16", "densenet161"])
-def test_the_table_fits_an_ordinary_terminal(name: str) -> None:
-    assert max(map(len, printed(ca.explain(name)).splitlines())) <= 80
+def test_the_table_fits_an_ordinary_terminal_and_a_narrow_one(name: str) -> None:
+    explanation = ca.explain(name)
+    assert all(max(map(len, printed(explanation, depth).splitlines())) <= 80 for depth in (1, 4))
+    assert all(max(map(len, printed(explanation, depth, 60).splitlines())) <= 60 for depth in (1, 4))
+    assert f"{explanation.params:,}" in printed(explanation, 4, 60)
 
 
 @pytest.mark.parametrize("name", ["vgg16", "densenet121", "seresnet50", "shufflenet_v2_x1_0", "vit_b_16", "resnet152"])
@@ -111,6 +114,8 @@ def test_what_is_printed_of_the_paper_is_said_to_be_of_the_unchanged_network() -
     text = printed(ca.explain("resnet18", shortcut="A"))
     assert "changed: shortcut A; what is printed is of the network without that" in text
     assert "changed" not in printed(ca.explain("resnet18"))
+    text = printed(ca.explain("resnet18", (3, 64, 64)))
+    assert "changed: images of 64×64; what is printed is of the network without that" in text
 
 
 def test_a_layer_that_could_not_be_analysed_is_said_to_be_left_out() -> None:
@@ -134,6 +139,7 @@ def test_amounts_and_shares_are_short() -> None:
     assert [amount(n) for n in (0, 640, 117_600, 105_415_200, 3_857_973_248)] == [
         "", "640", "117.60 k", "105.42 M", "3.86 G",
     ]  # fmt: skip
+    assert [memory(n) for n in (40, 999, 1000, 1_161_600)] == ["40 B", "999 B", "1.00 kB", "1.16 MB"]
     assert [share(n, 10_000) for n in (0, 4, 5, 6190)] == ["", "< 0.1 %", "0.1 %", "61.9 %"]
 
 

@@ -301,6 +301,18 @@ def test_rows_without_a_label_are_refused(tmp_path: Path) -> None:
         splits_of(tmp_path)
 
 
+def test_samples_without_a_class_are_refused_however_they_are_held(tmp_path: Path) -> None:
+    write_tars(tmp_path, [6], label="folder")
+    with tarfile.open(tmp_path / "train-000.tar", "a") as tar:
+        member = tarfile.TarInfo("alone.png")
+        member.size = len(picture(7))
+        tar.addfile(member, io.BytesIO(picture(7)))
+    with pytest.raises(InputError, match=r"train-000\.tar has 1 row without a cls, txt or folder; leave them out"):
+        splits_of(tmp_path)
+    with pytest.raises(InputError, match=r"images of its all part have no cls, no txt and no folder; leave them out"):
+        open_source(tmp_path)
+
+
 def test_what_cannot_be_streamed_is_answered_with_what_can(shapes: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"reads Parquet files or WebDataset shards \(\.tar\), and .* is none"):
         splits_of(shapes)

@@ -126,7 +126,8 @@ class Shards:
             for i, counted in enumerate(pool.map(count, files)):
                 if counted.labels[""]:
                     missing = some(counted.labels[""], "row")
-                    raise InputError(f"{files[i]} has {missing} without a {self.label}; leave them out")
+                    what = "cls, txt or folder" if self.label == KEY else self.label
+                    raise InputError(f"{files[i]} has {missing} without a {what}; leave them out")
                 labels.update(+counted.labels)
                 row = 0
                 for group, rows in enumerate(counted.rows):
@@ -176,7 +177,9 @@ class Shards:
                             labels[self.class_name(key)] += 1
                     if field == self.label and (content := tar.extractfile(member)) is not None:
                         labels[self.class_name(decode(content.read()))] += 1
-        except (OSError, EOFError, ValueError, tarfile.TarError) as error:
+        except InputError:
+            raise
+        except Exception as error:
             raise damaged(file, error) from error
         labels[""] += rows - labels.total()
         return Counted([rows], labels)

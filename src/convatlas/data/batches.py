@@ -81,9 +81,8 @@ class Batches:
         def parts(index: NDArray[np.int64]) -> list[NDArray[np.int64]]:
             return np.array_split(np.array_split(index, self.shard.world)[self.shard.rank], self.parts)
 
-        index = self.pixels.gathered(index) if self.shard.world > 1 else index
         if not self.augmentation.mixes:
-            return parts(index)
+            return parts(self.pixels.gathered(index) if self.shard.world > 1 else index)
         following = parts(np.roll(index, -1))
         return [np.append(own, after[-1:]) for own, after in zip(parts(index), following, strict=True)]
 

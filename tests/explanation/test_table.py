@@ -5,17 +5,15 @@
 writes the golden files anew; look at the difference before it is committed.
 """
 
-import io
 from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
 from torch import Tensor, nn
 
 import convatlas as ca
 from convatlas.explanation.blocks import divided, graph
-from convatlas.explanation.table import amount, memory, share, table
+from convatlas.explanation.table import amount, memory, share
 
 GOLDEN = Path(__file__).parent / "golden"
 PRINTED = [
@@ -32,10 +30,7 @@ PRINTED = [
 
 
 def printed(explanation: ca.Explanation, depth: int = 1, width: int = 80) -> str:
-    console = Console(file=io.StringIO(), width=width, highlight=False)
-    console.print(table(explanation, depth=depth, width=width), crop=False, overflow="ignore")
-    assert isinstance(console.file, io.StringIO)
-    return "".join(f"{line.rstrip()}\n" for line in console.file.getvalue().splitlines())
+    return explanation.to_text(depth=depth, width=width) + "\n"
 
 
 def golden(name: str, depth: int, width: int) -> Path:
@@ -127,6 +122,12 @@ def test_a_layer_that_could_not_be_analysed_is_said_to_be_left_out() -> None:
     text = printed(explanation)
     assert "left out: 1: " in text
     assert "1" in explanation.to_dict()["left_out"]
+
+
+def test_an_explanation_is_printed_as_its_table_and_is_short_to_look_at() -> None:
+    explanation = ca.explain("lenet")
+    assert str(explanation) == explanation.to_text(depth=1, width=80)
+    assert repr(explanation) == "<lenet on 1×28×28: 12 layers, 61,706 parameters, 416,520 MACs>"
 
 
 def test_amounts_and_shares_are_short() -> None:

@@ -220,6 +220,7 @@ def test_a_module_that_is_there_already_and_a_function_that_imports_its_neighbou
         (("mynets:small", "--input", 3, 8, 8, "--probe", "digits", "--weights", "w.pt"), "mynets:small has its own"),
         (("lenet5", "--probe", "nowhere"), "nowhere"),
         (("lenet5", "--probe", "digits", "--batch-size", 0), "--batch-size is at least 1"),
+        (("lenet5", "--changes", "real", "True"), "lenet5 has no 'real' to change"),
         (("lenet5", "--changes", "absent", "1"), "lenet5 has no 'absent' to change"),
         ((), "explain needs MODEL"),
     ],

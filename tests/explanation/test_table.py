@@ -5,17 +5,15 @@
 writes the golden files anew; look at the difference before it is committed.
 """
 
-import io
 from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
 from torch import Tensor, nn
 
 import convatlas as ca
 from convatlas.explanation.blocks import divided, graph
-from convatlas.explanation.table import amount, memory, share, table
+from convatlas.explanation.table import amount, memory, share
 
 GOLDEN = Path(__file__).parent / "golden"
 PRINTED = [
@@ -32,10 +30,7 @@ PRINTED = [
 
 
 def printed(explanation: ca.Explanation, depth: int = 1, width: int = 80) -> str:
-    console = Console(file=io.StringIO(), width=width, highlight=False)
-    console.print(table(explanation, depth=depth, width=width), crop=False, overflow="ignore")
-    assert isinstance(console.file, io.StringIO)
-    return "".join(f"{line.rstrip()}\n" for line in console.file.getvalue().splitlines())
+    return explanation.to_text(depth=depth, width=width) + "\n"
 
 
 def golden(name: str, depth: int, width: int) -> Path:
@@ -133,6 +128,12 @@ def test_what_is_to_be_known_of_a_layer_is_a_note_and_not_left_out() -> None:
     text = " ".join(printed(ca.explain("bn_inception")).split())
     assert "note: inception_3c.concatenation: the paths that meet here look at places that are shifted" in text
     assert "left out" not in text
+
+
+def test_an_explanation_is_printed_as_its_table_and_is_short_to_look_at() -> None:
+    explanation = ca.explain("lenet")
+    assert str(explanation) == explanation.to_text(depth=1, width=80)
+    assert repr(explanation) == "<lenet on 1×28×28: 12 layers, 61,706 parameters, 416,520 MACs>"
 
 
 def test_amounts_and_shares_are_short() -> None:

@@ -47,7 +47,7 @@ def compare(words: list[str]) -> int:
         with writing(options.chart) as path:
             figure.savefig(path, format=options.chart.suffix[1:])
         _, drawn = charted(rows)
-        absent = [one.name for one in rows if one not in drawn]
+        absent = dict.fromkeys(one.name for one in rows if one not in drawn)
         complain(
             f"wrote {options.chart}" + (f", without {', '.join(absent)}: no error is printed" if absent else ""), 0
         )

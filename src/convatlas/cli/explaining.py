@@ -79,7 +79,7 @@ class ExplainOptions:
     batch_size: int = 32
     """For --probe: how many images."""
     lr: float = 0.1
-    """For --probe: the learning rate, of which the size of an update depends."""
+    """For --probe: the learning rate, on which the size of an update depends."""
     seed: int = 0
     """For --probe: of new weights, of dropout, and of which images are taken."""
     format: Annotated[Format | None, arg(metavar="table|html|svg|mermaid|dot")] = None
@@ -135,6 +135,9 @@ def form_of(options: ExplainOptions) -> Form:
 
 def check(options: ExplainOptions, form: Form) -> None:
     """Raise InputError for options that do not go together."""
+    for name in ("input_size", "real", "layers"):  # what `explain` and `verify` ask beside changes
+        if name in options.changes:
+            raise InputError(f"{options.model} has no {name!r} to change")
     if options.depth is not None and options.depth < 1:
         raise InputError(f"--depth is at least 1, and not {options.depth}")
     if options.depth and form in ("html", "json"):
@@ -309,13 +312,12 @@ def show(
 
     from rich.console import Console
 
-    from convatlas.explanation.table import probed_table, table
+    from convatlas.explanation.table import probed_table, show_table
 
     written = io.StringIO()
     console = Console(highlight=False) if options.output is None else Console(file=written, width=140, highlight=False)
-    # A terminal that is narrower than the figures breaks their lines, and cuts none off.
     depth = options.depth or 1
-    console.print(table(explained, depth=depth, width=console.width), crop=False, overflow="ignore")
+    show_table(console, explained, depth=depth)
     if probed:
         console.print()
         console.print(probed_table(probed, depth=depth, width=console.width))

@@ -151,9 +151,9 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5
 
 
 def charted(rows: Sequence[Compared]) -> tuple[str, list[Compared]]:
-    """Which error is drawn, the one that is printed of more of the networks, and those that have it."""
+    """Which error is drawn, the one that is printed of more of the networks, and those that have it, each once."""
     which = max(("top1_error", "top5_error"), key=lambda name: sum(getattr(one, name) is not None for one in rows))
-    return which, [one for one in rows if getattr(one, which) is not None]
+    return which, list(dict.fromkeys(one for one in rows if getattr(one, which) is not None))
 
 
 def chart(rows: Sequence[Compared]) -> "Figure":

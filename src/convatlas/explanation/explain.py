@@ -37,7 +37,20 @@ LARGEST = 65_536
 
 
 class Explanation(Anatomy):
-    """A network on one image, and the views of it."""
+    """A network on one image, and the views of it; printed, it is a table of its stages."""
+
+    def __repr__(self) -> str:
+        images = "×".join(map(str, self.input_size))
+        return f"<{self.name} on {images}: {len(self.layers)} layers, {self.params:,} parameters, {self.macs:,} MACs>"
+
+    def __str__(self) -> str:
+        return self.to_text()
+
+    def to_text(self, *, depth: int = 1, width: int = 80) -> str:
+        """The table of the blocks whose names have up to `depth` parts, in `width` columns."""
+        from convatlas.explanation.table import to_text
+
+        return to_text(self, depth=depth, width=width)
 
     def to_svg(self, *, part: str = "", depth: int | None = None) -> str:
         """A drawing that stands alone, of the network or of the module `part` opened: see `diagram.to_svg`."""

@@ -20,6 +20,7 @@ from convatlas.explanation.layers import IMAGES, Anatomy, Layer, Step
 from convatlas.explanation.layout import lay_out
 from convatlas.explanation.signals import signals
 from convatlas.explanation.table import changed, fed_by, last_maps, memory
+from convatlas.explanation.table import share as percent
 from convatlas.wording import printable
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ def to_html(explanation: Anatomy, *, picture: Image.Image | None = None, probe: 
         script=Markup(script), hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         photograph=None if picture is None else data_uri(picture, explanation.input_size[1:]),
         version=__version__, changes=changed(explanation),
-        signals=None if probe is None else signals(probe, table.links),
+        percent=percent, signals=None if probe is None else signals(probe, table.links),
     )  # fmt: skip
     return printable(text)
 

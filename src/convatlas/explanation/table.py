@@ -1,12 +1,13 @@
 """The explanation of a network as a table for the terminal: collapsed to blocks, opened as deep as is asked for."""
 
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from textwrap import wrap
 from typing import TYPE_CHECKING, NamedTuple
 
 from rich.cells import cell_len
-from rich.console import Group
+from rich.console import Console, Group
 from rich.text import Text
 
 from convatlas.explanation.blocks import Block, divided
@@ -52,12 +53,22 @@ def table(explanation: Anatomy, *, depth: int = 1, width: int = 80) -> Group:
     return Group(*(part for line in lines for part in wrapped(line, width)))
 
 
+def show_table(console: Console, explanation: Anatomy, *, depth: int = 1) -> None:
+    """Print the table; a terminal that is narrower than the figures breaks their lines, and cuts none off."""
+    console.print(table(explanation, depth=depth, width=console.width), crop=False, overflow="ignore")
+
+
+def to_text(explanation: Anatomy, *, depth: int = 1, width: int = 80) -> str:
+    """The same as text without colours."""
+    written = io.StringIO()
+    show_table(Console(file=written, width=width, highlight=False, color_system=None), explanation, depth=depth)
+    return "\n".join(line.rstrip() for line in written.getvalue().splitlines())
+
+
 def wrapped(line: Text, width: int) -> list[Text]:
     """A line of prose in as many as it needs; later ones are set in."""
     if line.cell_len <= width or line.no_wrap:
         return [line]
-    from rich.console import Console
-
     lines = line.wrap(Console(width=width), width - 2)
     for each in lines:
         each.rstrip()

@@ -52,7 +52,7 @@ def test_a_block_evaluates_to_what_it_expects_in_training(base: str, monkeypatch
         block(x)
         block.depth.train()
         for draw in (0.0, 1.0):
-            monkeypatch.setattr(torch, "rand", lambda _, draw=draw: torch.tensor(draw))
+            monkeypatch.setattr(torch, "rand", lambda *_, draw=draw, **__: torch.tensor(draw))
             block(x)
     evaluated, kept, dropped = seen
     torch.testing.assert_close(evaluated, 5 / 6 * kept + 1 / 6 * dropped)

@@ -53,7 +53,7 @@ def names(kind: type) -> list[str]:
 SAYINGS = (
     # what tyro says                                                 what we say
     (r"Missing from convatlas ([\w-]+): (\w+) (.*?)\.? \(required\)", r"\1 needs \2: \3"),
-    (r"Missing value for argument '(\S+)'. Expected (\d) values.*",   r"\1 takes \2 values"),
+    (r"Missing value for argument '(\S+)'. Expected ([2-9]) values.*",   r"\1 takes \2 values"),
     (r"Missing value for argument '(\S+)'.*",                        r"\1 needs a value"),
     (r"Error parsing (\S+): no type matching (.+) could.*\['(.*)'\]", r"\1 takes \2, and not '\3'"),
     (r"Error parsing (\S+): (?=three )",                              r"\1 takes "),

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -190,10 +191,14 @@ def launch(work: Callable[[str], None], directory: Path, *, devices: int) -> int
         min_nodes=1, max_nodes=1, nproc_per_node=devices, run_id=str(os.getpid()), rdzv_backend="c10d",
         rdzv_endpoint="localhost:0", max_restarts=0, start_method="spawn",
     )  # fmt: skip
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         elastic_launch(config, work)(str(directory))
     except ChildFailedError as error:
         return error.get_first_failure()[1].exitcode or 1
     except SignalException:
         return 130
+    finally:
+        for number, handler in before.items():  # the launcher leaves its own
+            signal.signal(number, handler)
     return 0

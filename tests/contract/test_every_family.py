@@ -94,7 +94,7 @@ def test_channels_last_gives_the_same_logits(network: Network, images: torch.Ten
     assert (answer - same).abs().max() <= 1e-4 * same.abs().max()
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, pytest.param(torch.float16, marks=pytest.mark.slow)])
 @torch.no_grad()
 def test_in_half_precision_it_answers_nearly_the_same(
     network: Network, images: torch.Tensor, dtype: torch.dtype

@@ -138,7 +138,7 @@ def test_a_batch_of_one_pixel_cannot_be_normalised(shapes: Path, tmp_path: Path)
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_run_cleanly_with_the_best_weights_kept(tmp_path: Path, number: int) -> None:
-    words = ["train", "lenet", "--epochs", "5000", "--output", str(tmp_path / "run")]
+    words = ["train", "lenet", "--epochs", "5000", "--no-compile", "--output", str(tmp_path / "run")]
     child = subprocess.Popen(
         [sys.executable, "-m", "convatlas", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -224,9 +224,9 @@ def test_bf16_is_chosen_where_the_machine_multiplies_in_it(
 
 
 @pytest.mark.parametrize("precision", ["32", "bf16"])
-def test_both_precisions_train_every_kind_of_network(tmp_path: Path, precision: str) -> None:
-    for model in ("lenet", "lenet5", "plain20"):
-        recipe = Recipe(model=model, data="digits", epochs=1, batch_size=512, precision=precision)  # type: ignore[arg-type]
+def test_both_precisions_train_every_kind_of_network(shapes: Path, tmp_path: Path, precision: str) -> None:
+    for model, size in (("lenet", None), ("lenet5", None), ("plain20", 16)):
+        recipe = Recipe(model=model, data=str(shapes), size=size, epochs=1, precision=precision)  # type: ignore[arg-type]
         row = go(recipe, tmp_path / model).metrics[0]
         assert 0 < row["train_loss"] < 100  # LeNet-5 begins some 84 away from each code
 
@@ -278,7 +278,7 @@ def test_a_run_that_has_ended_is_not_tested_again(run: Run) -> None:
 
 def test_a_run_that_is_being_trained_is_not_resumed_by_another_process(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "convatlas"]
-    command = [*words, "train", "--epochs", "5000", "--output", str(tmp_path / "run")]
+    command = [*words, "train", "--epochs", "5000", "--no-compile", "--output", str(tmp_path / "run")]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True) as child:
         try:
             wait_for(tmp_path / "run" / "metrics.csv", child)

@@ -66,7 +66,9 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores")
 @pytest.mark.parametrize("sharded", [False, True])
 def test_two_processes_learn_what_one_does(alone: Run, tmp_path: Path, sharded: bool) -> None:
+    variables = dict(os.environ)
     run = ca.train(replace(PLAIN, sharded=sharded), output=tmp_path / "run", devices=2, quiet=True)
+    assert dict(os.environ) == variables
     for ours, theirs in zip(without_time(run.metrics), without_time(alone.metrics), strict=True):
         assert ours == pytest.approx(theirs, rel=1e-4)
     assert run.results["test"] == pytest.approx(alone.results["test"], rel=1e-4)

@@ -229,15 +229,12 @@ def as_trained(recipe: Recipe) -> Recipe:
 
 
 def begin_with(weights: str, network: Network, display: Display) -> None:
-    """Fill the network with trained weights, and say what is new in it.
+    """Fill the network with trained weights; what is new in it, or adapted, is said on the log.
 
     Raises InputError where they are of another network.
     """
-    drawn = {key: value.clone() for key, value in network.state_dict().items()}
+    display.say(f"begins with the weights of {weights}")
     load_weights(network, weights, new_head=True, adapt_input=True)
-    same = [key for key, value in network.state_dict().items() if value.ndim > 1 and torch.equal(value, drawn[key])]
-    new = f"; new are {shown(same, 3)}" if same else ""
-    display.say(f"begins with the weights of {weights}{new}")
 
 
 def check_size(network: Network, size: tuple[int, int, int]) -> None:

@@ -186,12 +186,13 @@ def launch(work: Callable[[str], None], directory: Path, *, devices: int) -> int
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the processes speak for themselves
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // devices)))
     config = LaunchConfig(
         min_nodes=1, max_nodes=1, nproc_per_node=devices, run_id=str(os.getpid()), rdzv_backend="c10d",
         rdzv_endpoint="localhost:0", max_restarts=0, start_method="spawn",
     )  # fmt: skip
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    variables = dict(os.environ)
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // devices)))
     try:
         elastic_launch(config, work)(str(directory))
     except ChildFailedError as error:
@@ -199,6 +200,9 @@ def launch(work: Callable[[str], None], directory: Path, *, devices: int) -> int
     except SignalException:
         return 130
     finally:
-        for number, handler in before.items():  # the launcher leaves its own
+        for number, handler in before.items():  # the launcher leaves its own, and variables for its processes
             signal.signal(number, handler)
+        for name in os.environ.keys() - variables.keys():
+            del os.environ[name]
+        os.environ.update(variables)
     return 0

@@ -99,8 +99,8 @@ def test_channels_last_gives_the_same_logits(network: Network, images: torch.Ten
 def test_in_half_precision_it_answers_nearly_the_same(
     network: Network, images: torch.Tensor, dtype: torch.dtype
 ) -> None:
-    whole = network(images)
-    half = copy.deepcopy(network).to(dtype)(images.to(dtype)).float()
+    whole = network(images[:1])
+    half = copy.deepcopy(network).to(dtype)(images[:1].to(dtype)).float()
     assert half.isfinite().all()
     assert (half - whole).norm() <= (0.2 if dtype == torch.bfloat16 else 0.05) * whole.norm()
 

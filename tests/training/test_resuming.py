@@ -144,6 +144,7 @@ def test_a_resumed_and_interrupted_run_has_the_weights_that_its_record_names(
     recipe = replace(QUICK, epochs=8, batch_size=64)
     save_state = Run.save_state
     monkeypatch.setattr(loop, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(loop, "SHARE", 0.0)
     monkeypatch.setattr(
         Run, "save_state", lambda run, state: save_state(run, state) if len(state["rows"]) <= 3 else None
     )

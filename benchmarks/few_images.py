@@ -1,4 +1,4 @@
-"""Fine-tuning on the folders that people have: photographs of two classes, forty grey images a class, two hundred classes.
+"""Fine-tuning on folders as people have them: two classes of photographs, few grey images, two hundred classes.
 
     python benchmarks/few_images.py --data ../shared/data --weights ../shared/weights [--only photographs grey many]
 
@@ -88,9 +88,7 @@ def main() -> None:
             weights = options.weights / "cifar10_resnet20.safetensors"
             command = ["finetune", "resnet20", "--weights", str(weights), "--data", str(source), *NORMALISED]
             command += ["--against-scratch", "--output", str(Path(work) / "run"), "--json"]
-            done = subprocess.run(
-                [sys.executable, "-m", "convatlas", *command], check=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-            )
+            done = subprocess.run([sys.executable, "-m", "convatlas", *command], check=True, capture_output=True)
         kept[name] = json.loads(done.stdout)
         for which in ("finetuned", "scratch"):
             scores = kept[name][which]["test"] or kept[name][which]["val"]

@@ -40,6 +40,7 @@ WORKS = (
     Work("lenet", "mnist", 3),
     Work("lenet5", "mnist", 3),
     Work("resnet20", "cifar10", 1, ("--epochs", "15")),
+    Work("resnet20", "cifar10", 1, ("--recipe", "paper", "--epochs", "10")),
 )
 
 
@@ -108,13 +109,13 @@ def main() -> None:
     default = os.environ.get("CONVATLAS_TEST_DATA", here.parent / "shared" / "data")
     parser.add_argument("--data", type=Path, default=default, help="the folder with mnist/ and cifar10/")
     parser.add_argument("--output", type=Path, default=here / "results" / "training.md")
-    parser.add_argument("--only", nargs="*", help="the data sets to measure")
+    parser.add_argument("--only", nargs="*", help="data sets, or words of the command")
     options = parser.parse_args()
 
     store = options.output.with_suffix(".json")
     records = json.loads(store.read_text()) if store.exists() else []
     for work in WORKS:
-        if options.only and work.data not in options.only:
+        if options.only and not {work.data, *work.options} & set(options.only):
             continue
         for seed in range(work.seeds):
             record = measure(work, seed, options.data)

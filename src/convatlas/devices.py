@@ -1,12 +1,22 @@
-"""Where networks compute: finding the device, naming it, and having it give the same numbers each time."""
+"""Where networks compute: finding the device, saying what it can, and having it give the same numbers each time."""
 
+import os
 import platform
+import shutil
+import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
 
 import torch
 
 from convatlas.errors import InputError
+
+Precision = Literal["32", "bf16"]
+INSTRUCTIONS = {"amx_bf16": "AMX", "avx512_bf16": "AVX-512 BF16", "avx512_f": "AVX-512", "avx2": "AVX2"}
+"""What makes processors fast at networks, by torch's names and in words, the fastest first."""
 
 
 def find_device(asked: str) -> str:
@@ -27,6 +37,29 @@ def processor(device: str) -> str:
             return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
+
+
+def fast_bf16(device: str) -> bool:
+    """Whether the device multiplies in bf16 faster than in float32: AMX or AVX-512-BF16, or a GPU since Ampere."""
+    if device == "cuda":
+        return torch.cuda.get_device_capability() >= (8, 0)
+    if device == "mps":
+        return False
+    return not {"AMX", "AVX-512 BF16"}.isdisjoint(instructions())
+
+
+def instructions() -> tuple[str, ...]:
+    """Of the processor's instructions, those that make it fast at networks."""
+    has = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return tuple(words for name, words in INSTRUCTIONS.items() if has.get(name))
+
+
+def can_compile(device: str) -> bool:
+    """Whether torch can compile for the device: on a processor it needs a C++ compiler, and Python's headers."""
+    if device != "cpu":
+        return find_spec("triton") is not None
+    compilers = (os.environ.get("CXX", "c++"), "g++", "clang++")
+    return any(map(shutil.which, compilers)) and Path(sysconfig.get_paths()["include"], "Python.h").is_file()
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convatlas.data.images import Preparation, UnreadableImageError, prepare
+from convatlas.data.images import Fit, Preparation, UnreadableImageError, prepare, read
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -123,6 +123,20 @@ def test_pad_enlarges_by_whole_numbers_so_mnist_lies_unscaled_in_lenet5() -> Non
     small = prepare(np.full((8, 8), 255, np.uint8), (1, 28, 28), "pad")[0]
     assert (small[2:26, 2:26] == 255).all()
     assert small.sum() == 255 * 24 * 24
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_large_photograph_is_decoded_small_and_looks_the_same(shared_data: Path, fit: Fit, orientation: int) -> None:
+    photograph = Image.open(sorted((shared_data / "ants_bees" / "train").rglob("*.jpg"))[0]).resize((2000, 1400))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = io.BytesIO()
+    photograph.save(stored, "JPEG", quality=90, exif=exif)
+    assert read(stored.getvalue(), (64, 64), fit).height < 700
+    small = prepare(stored.getvalue(), (3, 64, 64), fit)
+    whole = prepare(read(stored.getvalue()), (3, 64, 64), fit)
+    assert np.abs(small.astype(int) - whole).mean() < 1
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n broken"])

@@ -17,6 +17,7 @@ from trained import QUICK, equal, go, wait_for, weights, without_time
 
 import convatlas as ca
 from convatlas import Recipe
+from convatlas.devices import can_compile
 from convatlas.errors import InputError, WorkError
 from convatlas.training import loop, machine
 from convatlas.training.run import Run
@@ -311,7 +312,7 @@ def test_what_makes_figures_doubtful_is_said_before_the_training(
 
 @pytest.mark.slow
 def test_a_compiled_run_learns_as_the_eager_one_and_repeats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not machine.can_compile("cpu"):
+    if not can_compile("cpu"):
         pytest.skip("there is no C++ compiler")
     recipe = replace(QUICK, precision="32")
     eager = go(recipe, tmp_path / "eager")

@@ -12,8 +12,10 @@ import sys
 from collections.abc import Sequence
 
 from convatlas import __version__
+from convatlas.cli.benching import bench
 from convatlas.cli.comparing import compare
 from convatlas.cli.evaluating import evaluate
+from convatlas.cli.examining import doctor
 from convatlas.cli.explaining import explain
 from convatlas.cli.finetuning import finetune
 from convatlas.cli.listing import compare_runs, runs
@@ -31,9 +33,11 @@ VERBS = {
     "finetune": finetune,
     "evaluate": evaluate,
     "predict": predict,
+    "bench": bench,
     "find-lr": find_lr,
     "runs": runs,
     "compare-runs": compare_runs,
+    "doctor": doctor,
     "data": data,
     "models": models,
     "explain": explain,

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
@@ -25,6 +25,8 @@ class PredictOptions:
     """How many classes to name for each picture, the likeliest first."""
     device: Device = "auto"
     """Where to compute."""
+    engine: Literal["auto", "eager", "compiled", "openvino", "onnxruntime"] = "auto"
+    """What runs the network; auto: for as many pictures as fill a batch, what `bench` found to be the fastest here."""
     json: bool = False
     """Print JSON."""
     csv: bool = False
@@ -44,7 +46,8 @@ def predict(words: list[str]) -> int:
     from convatlas.deploy.classifier import load
     from convatlas.devices import find_device
 
-    classifier = load(options.run, device=find_device(options.device))
+    engine = None if options.engine == "auto" else options.engine
+    classifier = load(options.run, device=find_device(options.device), engine=engine)
     answers = zip(paths, classifier.stream(paths, top=options.top), strict=True)
     unread = 0
     table = csv.writer(sys.stdout, lineterminator="\n")

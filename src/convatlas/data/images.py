@@ -3,13 +3,15 @@
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 from torch import Tensor
 
 from convatlas.errors import InputError
@@ -68,8 +70,11 @@ class Preparation:
         return cls(size=tuple(values["size"]), fit=values["fit"], mean=tuple(values["mean"]), std=tuple(values["std"]))
 
 
-def read(raw: Raw) -> Image.Image:
-    """The decoded image, turned as its EXIF says. Raises UnreadableImageError, which names a file."""
+def read(raw: Raw, size: tuple[int, int] | None = None, fit: Fit = "crop") -> Image.Image:
+    """The decoded image, turned as its EXIF says. Raises UnreadableImageError, which names a file.
+
+    With the `size` (H, W) to which it will be fitted, it may come smaller than it is, but no smaller than twice that.
+    """
     try:
         if isinstance(raw, np.ndarray):
             return Image.fromarray(raw[:, :, 0] if raw.shape[2:] == (1,) else raw)
@@ -77,10 +82,28 @@ def read(raw: Raw) -> Image.Image:
             image = raw
         else:  # from memory: PIL leaves the files of several pictures open
             image = Image.open(io.BytesIO(raw if isinstance(raw, bytes) else Path(raw).read_bytes()))
+            if size is not None:
+                scale_down(image, *size, fit)
         image.load()
         return ImageOps.exif_transpose(image)
     except Exception as error:
         raise unreadable(raw, error) from error
+
+
+def scale_down(image: Image.Image, height: int, width: int, fit: Fit) -> None:
+    """Have a JPEG decoded at a half, a quarter or an eighth of its size, where that leaves twice what its fit takes.
+
+    The decoder then leaves out the finer waves of each block of 8×8 pixels, which takes a fraction of the time. What
+    is left is resized as ever; from twice the size and more, the outcome can hardly be told from that of all pixels.
+    """
+    if not isinstance(image, JpegImageFile):
+        return
+    if image.getexif().get(ExifTags.Base.Orientation, 1) > 4:  # lies on its side
+        height, width = width, height
+    if fit == "pad":
+        scale = min(width / image.width, height / image.height)
+        height, width = ceil(image.height * scale), ceil(image.width * scale)
+    image.draft(None, (2 * width, 2 * height))
 
 
 def unreadable(raw: Raw, error: Exception) -> UnreadableImageError:
@@ -145,7 +168,7 @@ def fitted(image: Image.Image, height: int, width: int, fit: Fit) -> Image.Image
 def prepare(raw: Raw, size: tuple[int, int, int], fit: Fit) -> NDArray[np.uint8]:
     """`uint8 (C, H, W)`: the image with one channel (grey) or three (colour). Raises UnreadableImageError."""
     channels, height, width = size
-    image = read(raw)
+    image = read(raw, (height, width), fit)
     try:
         image = fitted(eight_bits(image).convert("L" if channels == 1 else "RGB"), height, width, fit)
     except Exception as error:

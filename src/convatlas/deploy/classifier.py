@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from convatlas.data.images import Raw, UnreadableImageError
-from convatlas.devices import exact
+from convatlas.deploy.engines import Engine, EngineName, engine
+from convatlas.deploy.measuring import Choice, kept_choice
 from convatlas.network import Network
 from convatlas.weights.bundle import Bundle, load_trained
 from convatlas.wording import some
@@ -57,15 +58,27 @@ class Classifier(
     pipeline_tag="image-classification",
     model_card_template=CARD,
 ):
-    """A trained network with all that travels with its weights; computes in float32.
+    """A trained network with all that travels with its weights.
+
+    It computes by PyTorch in float32, or by the `engine` that is named; where `convatlas bench` has found a faster one
+    for a run on this machine, that is taken for as many pictures as fill a batch.
 
     `save_pretrained(folder)` and `push_to_hub("org/name")` are huggingface_hub's; `from_pretrained` reads them back.
     """
 
-    def __init__(self, bundle: Bundle, network: Network, *, device: str = "cpu") -> None:
-        self.bundle = bundle
-        self.device = torch.device(device)
-        self.network = network.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    def __init__(
+        self,
+        bundle: Bundle,
+        network: Network,
+        *,
+        device: str = "cpu",
+        engine: EngineName | None = None,
+        chosen: Choice | None = None,
+    ) -> None:
+        self.bundle, self.network, self.device = bundle, network.eval(), device
+        self.chosen = Choice(engine, "32", self.most) if engine else chosen
+        self.asked = engine is not None
+        self.engines: dict[Choice, Engine] = {}
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -81,10 +94,28 @@ class Classifier(
 
     @classmethod
     def from_pretrained(  # type: ignore[override]
-        cls, source: str | os.PathLike[str], *, device: str = "cpu"
+        cls, source: str | os.PathLike[str], *, device: str = "cpu", engine: EngineName | None = None
     ) -> "Classifier":
         """The classifier in a run's folder, or of `org/name` on the Hub. Raises InputError where there is none."""
-        return cls(*load_trained(source), device=device)
+        chosen = kept_choice(Path(source).expanduser(), device)
+        return cls(*load_trained(source), device=device, engine=engine, chosen=chosen)
+
+    @property
+    def most(self) -> int:
+        """How many pictures are put through the network at once."""
+        _, height, width = self.bundle.images.size
+        return max(1, PIXELS // (height * width))
+
+    def engine_for(self, count: int) -> Engine:
+        """What answers so many pictures: what was named, or what was found to be the fastest if they fill its batch."""
+        eager = Choice("eager", "32", self.most)
+        choice = self.chosen if self.chosen and (self.asked or count >= self.chosen.batch_size) else eager
+        if choice not in self.engines:
+            self.engines[choice] = engine(choice.engine)(
+                self.network, self.bundle.images, batch_size=choice.batch_size, device=self.device,
+                precision=choice.precision,
+            )  # fmt: skip
+        return self.engines[choice]
 
     def predict(self, pictures: Picture | Iterable[Picture], *, top: int = 1) -> list[Prediction]:
         """For each picture its `top` likeliest classes.
@@ -102,14 +133,12 @@ class Classifier(
     def stream(self, pictures: Iterable[Picture], *, top: int = 1) -> Iterator[Prediction | UnreadableImageError]:
         """Like `predict`, one after another as batches are done; a picture that cannot be read gives its error."""
         batch: list[NDArray[np.uint8] | UnreadableImageError] = []
-        _, height, width = self.bundle.images.size
-        most = max(1, PIXELS // (height * width))
         for picture in pictures:
             try:
                 batch.append(self.bundle.images.pixels(as_raw(picture)))
             except UnreadableImageError as error:
                 batch.append(error)
-            if len(batch) == most:
+            if len(batch) == self.most:
                 yield from self._answer(batch, top)
                 batch = []
         yield from self._answer(batch, top)
@@ -127,19 +156,16 @@ class Classifier(
                 order = np.argsort(-row, kind="stable")[:top]
                 yield Prediction(tuple(self.classes[i] for i in order), tuple(float(row[i]) for i in order))
 
-    @torch.no_grad()
     def _probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """`uint8 (N, C, H, W) -> float32 (N, K)`."""
-        images = self.bundle.images.normalize(torch.from_numpy(pixels).to(self.device))
-        with exact():
-            logits = self.network(images.contiguous(memory_format=torch.channels_last))
-        probabilities: NDArray[np.float32] = logits.float().softmax(1).cpu().numpy()
+        logits = torch.from_numpy(self.engine_for(len(pixels))(pixels))
+        probabilities: NDArray[np.float32] = logits.softmax(1).numpy()
         return probabilities
 
 
-def load(source: str | os.PathLike[str], *, device: str = "cpu") -> Classifier:
+def load(source: str | os.PathLike[str], *, device: str = "cpu", engine: EngineName | None = None) -> Classifier:
     """The classifier in a run's folder, or of `org/name` on the Hub. Raises InputError where there is none."""
-    return Classifier.from_pretrained(source, device=device)
+    return Classifier.from_pretrained(source, device=device, engine=engine)
 
 
 def as_raw(picture: Picture) -> Raw:

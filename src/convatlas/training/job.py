@@ -14,6 +14,7 @@ from convatlas.data.held import SAMPLE, Held
 from convatlas.data.shards import Shards
 from convatlas.data.source import Source
 from convatlas.data.tables import is_pattern
+from convatlas.devices import can_compile
 from convatlas.errors import InputError
 from convatlas.layers.init import he_, xavier_
 from convatlas.models import build, model_card
@@ -92,7 +93,7 @@ def prepare(recipe: Recipe, display: Display, shard: Shard = ALONE, *, begun: bo
     )
     assert recipe.epochs is not None
     long = len(splits.train) * recipe.epochs >= machines.COMPILED_FROM
-    machine = replace(machine, compiled=recipe.compile and long and machines.can_compile(machine.device))
+    machine = replace(machine, compiled=recipe.compile and long and can_compile(machine.device))
     assert recipe.mean is not None
     assert recipe.std is not None
     augmentation = augmentation_of(recipe, splits.train)

@@ -4,27 +4,21 @@ import copy
 import ctypes
 import os
 import platform
-import shutil
 import sys
-import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Literal
 
 import psutil
 import torch
 from torch import nn
 
-from convatlas.devices import find_device, processor
+from convatlas.devices import Precision, fast_bf16, find_device, processor
 from convatlas.errors import InputError
 from convatlas.training.recipe import Recipe
 from convatlas.wording import some
 
-Precision = Literal["32", "bf16"]
 COMPILED_FROM = 1_500_000
 """Images that a run trains on, epoch after epoch, from which compiling its network pays: a LeNet gains a fifth, which
 is then what the first compilation on a machine takes; the next one comes out of its cache."""
@@ -60,24 +54,6 @@ def choose(recipe: Recipe) -> Machine:
         device=device, name=processor(device), cores=torch.get_num_threads(),
         precision=precision, channels_last=recipe.channels_last,
     )  # fmt: skip
-
-
-def fast_bf16(device: str) -> bool:
-    """Whether the device multiplies in bf16 faster than in float32: AMX or AVX-512-BF16, or a GPU since Ampere."""
-    if device == "cuda":
-        return torch.cuda.get_device_capability() >= (8, 0)
-    if device == "mps":
-        return False
-    has = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
-
-
-def can_compile(device: str) -> bool:
-    """Whether torch can compile for the device: on a processor it needs a C++ compiler, and Python's headers."""
-    if device != "cpu":
-        return find_spec("triton") is not None
-    compilers = (os.environ.get("CXX", "c++"), "g++", "clang++")
-    return any(map(shutil.which, compilers)) and Path(sysconfig.get_paths()["include"], "Python.h").is_file()
 
 
 def versions() -> dict[str, str]:

@@ -1,0 +1,215 @@
+"""Engines: what runs a trained network. Each takes `uint8` images as they come from the decoder and gives logits.
+
+The normalisation is a part of what runs, so a quarter of the bytes move and no caller can forget it. A network is
+prepared for batches of one size where a runtime plans its memory and its loops for that; fewer images are filled up.
+"""
+
+import contextlib
+import io
+import logging
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from convatlas.data.images import Preparation
+from convatlas.devices import Precision, can_compile, exact
+from convatlas.errors import InputError
+from convatlas.network import Network
+
+EngineName = Literal["eager", "compiled", "openvino", "onnxruntime"]
+Images = NDArray[np.uint8]
+Logits = NDArray[np.float32]
+
+
+class Prepared(nn.Module):
+    """`uint8 (N, C, H, W) -> float32 (N, K)`: a network behind the normalisation that its weights were trained with."""
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, network: Network, images: Preparation) -> None:
+        super().__init__()
+        self.network = network
+        scale = 1 / (255 * torch.tensor(images.std))
+        self.register_buffer("scale", scale.view(1, -1, 1, 1))
+        self.register_buffer("shift", (torch.tensor(images.mean) * 255 * scale).view(1, -1, 1, 1))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """The logits."""
+        answer: Tensor = self.network(pixels.float() * self.scale - self.shift)
+        return answer.float()
+
+
+class Engine(ABC):
+    """A network that is ready to run, in batches of up to `batch_size` images of one size.
+
+    Raises InputError where the machine lacks what it needs.
+    """
+
+    name: ClassVar[EngineName]
+    needs: ClassVar[tuple[str, ...]] = ()
+    """The packages without which it cannot be."""
+    devices: ClassVar[tuple[str, ...]] = ("cpu",)
+    precisions: ClassVar[tuple[Precision, ...]] = ("32", "bf16")
+    planned: ClassVar[bool] = True
+    """Whether it is prepared for batches of one size."""
+
+    def __init__(
+        self,
+        network: Network,
+        images: Preparation,
+        *,
+        batch_size: int,
+        device: str = "cpu",
+        precision: Precision = "32",
+    ) -> None:
+        self.batch_size, self.device, self.precision = batch_size, device, precision
+        self.size = images.size
+        if reason := self.lacks(device, precision):
+            raise InputError(f"the engine {self.name} cannot be used: {reason}")
+        self.prepare(Prepared(network, images).eval())
+
+    def __call__(self, images: Images) -> Logits:
+        """`uint8 (N, C, H, W) -> float32 (N, K)`, for any N."""
+        missing = -len(images) % self.batch_size if self.planned else 0
+        if missing:
+            images = np.concatenate((images, np.zeros((missing, *self.size), np.uint8)))
+        answers = [self.run(images[i : i + self.batch_size]) for i in range(0, len(images), self.batch_size)]
+        return np.concatenate(answers)[: len(images) - missing]
+
+    @classmethod
+    def lacks(cls, device: str, precision: Precision) -> str | None:
+        """Why it cannot be used there, in words, or None."""
+        if absent := [package for package in cls.needs if find_spec(package) is None]:
+            return f"{', '.join(absent)} cannot be found; pip install 'convatlas[{cls.name}]'"
+        if device not in cls.devices:
+            return f"it does not compute on {device}"
+        return None if precision in cls.precisions else "it computes in float32 alone"
+
+    @abstractmethod
+    def prepare(self, network: Prepared) -> None:
+        """Make what `run` calls."""
+
+    @abstractmethod
+    def run(self, images: Images) -> Logits:
+        """`uint8 (batch_size, C, H, W) -> float32 (batch_size, K)`."""
+
+    @property
+    def example(self) -> Tensor:
+        """A batch of black images."""
+        return torch.zeros(self.batch_size, *self.size, dtype=torch.uint8)
+
+
+class Eager(Engine):
+    """PyTorch as it is: what the network does is what its file says."""
+
+    name: ClassVar[EngineName] = "eager"
+    devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda", "mps")
+    planned = False
+
+    def prepare(self, network: Prepared) -> None:
+        """The network itself."""
+        self.network: Callable[[Tensor], Tensor]
+        self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @torch.no_grad()
+    def run(self, images: Images) -> Logits:
+        """The logits of a batch."""
+        pixels = torch.from_numpy(images).to(self.device).contiguous(memory_format=torch.channels_last)
+        with exact() if self.precision == "32" else torch.autocast(self.device, torch.bfloat16):
+            logits: Logits = self.network(pixels).cpu().numpy()
+        return logits
+
+
+class Compiled(Eager):
+    """torch.compile with weights frozen: batch normalisation folded, layouts chosen once, elementwise work fused."""
+
+    name = "compiled"
+    devices = ("cpu", "cuda")
+    planned = True
+
+    @classmethod
+    def lacks(cls, device: str, precision: Precision) -> str | None:
+        """Besides, a compiler."""
+        compiler = None if can_compile(device) else "torch finds no compiler here (on Linux: g++, and Python's headers)"
+        return super().lacks(device, precision) or compiler
+
+    def prepare(self, network: Prepared) -> None:
+        """Compile by a first batch."""
+        super().prepare(network)
+        self.network = torch.compile(self.network, dynamic=False, options={"freezing": True})
+        self.run(self.example.numpy())
+
+
+class OpenVINO(Engine):
+    """Intel's runtime for processors."""
+
+    name = "openvino"
+    needs = ("openvino",)
+
+    def prepare(self, network: Prepared) -> None:
+        """Convert, and compile for the batch."""
+        import openvino
+
+        with quiet():
+            model = openvino.convert_model(network, example_input=self.example, input=[self.example.shape])
+        precision = {"32": "f32", "bf16": "bf16"}[self.precision]
+        hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
+        self.compiled = openvino.Core().compile_model(model, "CPU", hints)
+
+    def run(self, images: Images) -> Logits:
+        """The logits of a batch."""
+        logits: Logits = self.compiled(images)[0]
+        return logits
+
+
+class ONNXRuntime(Engine):
+    """Microsoft's runtime, by way of ONNX; in float32."""
+
+    name = "onnxruntime"
+    needs = ("onnx", "onnxscript", "onnxruntime")
+    precisions = ("32",)
+
+    def prepare(self, network: Prepared) -> None:
+        """Export, and open what was exported."""
+        import onnxruntime
+
+        with quiet():
+            program = torch.onnx.export(network, (self.example,), dynamo=True)
+        assert program is not None
+        self.session = onnxruntime.InferenceSession(
+            program.model_proto.SerializeToString(), providers=["CPUExecutionProvider"]
+        )
+
+    def run(self, images: Images) -> Logits:
+        """The logits of a batch."""
+        (logits,) = self.session.run(None, {self.session.get_inputs()[0].name: images})
+        answer: Logits = logits
+        return answer
+
+
+ENGINES: tuple[type[Engine], ...] = (Eager, Compiled, OpenVINO, ONNXRuntime)
+
+
+def engine(name: EngineName) -> type[Engine]:
+    """The engine of that name."""
+    return next(each for each in ENGINES if each.name == name)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Converters warn of themselves and print what they do."""
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)

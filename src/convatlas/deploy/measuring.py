@@ -1,0 +1,208 @@
+"""Which engine runs a network fastest on this machine: all that there are, in turn, and whether they agree."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from convatlas.data.images import Preparation
+from convatlas.deploy.engines import ENGINES, Engine, EngineName, Images, Logits, engine
+from convatlas.devices import Precision, fast_bf16, processor
+from convatlas.errors import InputError
+from convatlas.files import write_text
+from convatlas.network import Network
+
+AGREES: dict[Precision, float] = {"32": 1e-3, "bf16": 5e-2}
+"""How far the logits of an engine may lie from those of PyTorch in float32, by norm, as a share of theirs."""
+CHOICE = "engine.json"
+"""The file in a run's folder that says which engine is the fastest there."""
+LEAST, MOST = 5, 1000
+"""Batches that are timed, of each engine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """How an engine runs a network."""
+
+    engine: EngineName
+    precision: Precision
+    batch_size: int
+    images_per_second: float
+    latency: tuple[float, float, float]
+    """Milliseconds a batch: of the middle one, and of the slowest tenth and hundredth."""
+    prepared: float
+    """Seconds until it was ready."""
+    difference: float
+    """Of its logits to those of PyTorch in float32: the norm, as a share of theirs."""
+
+    @property
+    def agrees(self) -> bool:
+        """Whether its logits are the network's, but for rounding."""
+        return self.difference <= AGREES[self.precision]
+
+
+class Absent(NamedTuple):
+    """An engine that cannot be used, or not with this network."""
+
+    engine: EngineName
+    precision: Precision
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """All that was timed, on one machine."""
+
+    machine: dict[str, str]
+    timings: Sequence[Timing]
+    absent: Sequence[Absent]
+
+    def fastest(self, batch_size: int | None = None) -> Timing | None:
+        """Of those that agree, what answers most images a second, with batches of that size or of any."""
+        able = [t for t in self.timings if t.agrees and batch_size in (None, t.batch_size)]
+        return max(able, key=lambda t: t.images_per_second, default=None)
+
+
+class Choice(NamedTuple):
+    """What a trained network is run by."""
+
+    engine: EngineName
+    precision: Precision
+    batch_size: int
+
+
+class Ready(NamedTuple):
+    """An engine that is to be timed."""
+
+    engine: Engine
+    prepared: float
+    """Seconds until it was."""
+    difference: float
+
+
+def measure(
+    network: Network,
+    images: Preparation,
+    *,
+    batch_sizes: Sequence[int],
+    names: Sequence[EngineName] | None = None,
+    device: str = "cpu",
+    seconds: float = 3.0,
+    pictures: Images | None = None,
+    on_ready: Callable[[Engine], object] | None = None,
+) -> Measured:
+    """Time every engine with batches of each size, `seconds` each, in turn, batch by batch.
+
+    The `pictures`, or else noise, are `uint8 (N, C, H, W)`. Raises InputError where none of the named can be used.
+    """
+    kinds = [engine(name) for name in names] if names else list(ENGINES)
+    precisions: tuple[Precision, ...] = ("32", "bf16") if fast_bf16(device) else ("32",)
+    timings: list[Timing] = []
+    absent: dict[tuple[EngineName, Precision], Absent] = {}
+    for batch_size in batch_sizes:
+        batch = pictures_for(images, batch_size, pictures)
+        expected = engine("eager")(network, images, batch_size=batch_size, device=device)(batch)
+        ready = []
+        for kind, precision in product(kinds, precisions):
+            if precision not in kind.precisions or (kind.name, precision) in absent:
+                continue
+            started = time.perf_counter()
+            try:
+                made = kind(network, images, batch_size=batch_size, device=device, precision=precision)
+                difference = apart(made(batch), expected)
+            except Exception as error:  # whatever a runtime raises of a network that it cannot take
+                absent[kind.name, precision] = Absent(kind.name, precision, why_absent(error, network))
+                continue
+            ready.append(Ready(made, time.perf_counter() - started, difference))
+            if on_ready is not None:
+                on_ready(made)
+        timings += in_turn(ready, batch, seconds)
+    if names and not timings:
+        raise InputError("; ".join(each.reason for each in absent.values()))
+    return Measured(machine=machine_of(device), timings=timings, absent=list(absent.values()))
+
+
+def why_absent(error: Exception, network: Network) -> str:
+    """What an engine said when it was made, in a line."""
+    if isinstance(error, InputError):
+        return str(error)
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return f"it does not take {network.name}: {lines[0]}"
+
+
+def in_turn(ready: Sequence[Ready], batch: Images, seconds: float) -> list[Timing]:
+    """Time the engines by one batch each, over and over, so that what else the machine does is borne by all."""
+    taken: list[list[float]] = [[] for _ in ready]
+    while any(unfinished(each, seconds) for each in taken):
+        for (made, _, _), each in zip(ready, taken, strict=True):
+            if unfinished(each, seconds):
+                started = time.perf_counter()
+                made.run(batch)
+                each.append(time.perf_counter() - started)
+    return [timing(*each, batches) for each, batches in zip(ready, taken, strict=True)]
+
+
+def timing(made: Engine, prepared: float, difference: float, taken: Sequence[float]) -> Timing:
+    """What the seconds of so many batches come to."""
+    middle, tenth, hundredth = (1000 * float(second) for second in np.quantile(taken, (0.5, 0.9, 0.99)))
+    return Timing(
+        engine=made.name, precision=made.precision, batch_size=made.batch_size,
+        images_per_second=made.batch_size * len(taken) / sum(taken), latency=(middle, tenth, hundredth),
+        prepared=prepared, difference=difference,
+    )  # fmt: skip
+
+
+def unfinished(taken: Sequence[float], seconds: float) -> bool:
+    """Whether an engine has not been timed for long enough."""
+    return len(taken) < LEAST or (sum(taken) < seconds and len(taken) < MOST)
+
+
+def apart(answer: Logits, expected: Logits) -> float:
+    """The norm of the difference, as a share of what was expected."""
+    return float(np.linalg.norm(answer - expected) / np.linalg.norm(expected))
+
+
+def pictures_for(images: Preparation, batch_size: int, pictures: Images | None) -> Images:
+    """`uint8 (batch_size, C, H, W)`: of the pictures, again and again if they are few, or noise."""
+    if pictures is None:
+        return np.random.default_rng(0).integers(0, 256, (batch_size, *images.size), dtype=np.uint8)
+    return np.resize(pictures, (batch_size, *images.size))
+
+
+def machine_of(device: str) -> dict[str, str]:
+    """By what a choice is known to have been made on this machine, with these versions."""
+    found = {"device": device, "processor": processor(device), "threads": str(torch.get_num_threads())}
+    for kind in ENGINES:
+        for package in ("torch", *kind.needs):
+            try:
+                found[package] = version(package)
+            except ImportError:
+                found[package] = "absent"
+    return found
+
+
+def keep_choice(measured: Measured, folder: Path) -> None:
+    """Write what was measured, and what is the fastest, into a run's folder."""
+    best = measured.fastest()
+    if best is None:
+        return
+    chosen = Choice(best.engine, best.precision, best.batch_size)
+    timings = [asdict(timing) for timing in measured.timings]
+    content = {"machine": measured.machine, "chosen": chosen._asdict(), "timings": timings}
+    write_text(folder / CHOICE, json.dumps(content, indent=2) + "\n")
+
+
+def kept_choice(folder: Path, device: str) -> Choice | None:
+    """What was chosen for a run, if on a machine like this one and with the same versions."""
+    try:
+        content: dict[str, Any] = json.loads((folder / CHOICE).read_text(encoding="utf-8"))
+        return Choice(**content["chosen"]) if content["machine"] == machine_of(device) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,128 @@
+"""Every engine gives the network's own answers, or says in a sentence why it cannot be used."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import convatlas as ca
+from convatlas.data.images import Preparation
+from convatlas.deploy import engines, measuring
+from convatlas.deploy.engines import ENGINES, Engine, engine
+from convatlas.deploy.measuring import Choice, keep_choice, kept_choice, measure
+from convatlas.errors import InputError
+from convatlas.network import Network
+from convatlas.training.run import Run
+
+IMAGES = Preparation(size=(3, 32, 32), mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
+HERE = [kind for kind in ENGINES if kind.lacks("cpu", "32") is None]
+
+
+def noise(count: int) -> np.ndarray:
+    return np.random.default_rng(count).integers(0, 256, (count, 3, 32, 32), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    torch.manual_seed(0)
+    return ca.create_model("resnet20").eval()
+
+
+@pytest.mark.parametrize("kind", HERE, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("count", [4, 3, 9])
+def test_each_engine_gives_the_networks_logits_for_any_number_of_images(
+    network: Network, kind: type[Engine], count: int
+) -> None:
+    pixels = noise(count)
+    with torch.no_grad():
+        expected = network(IMAGES.normalize(torch.from_numpy(pixels))).numpy()
+    answer = kind(network, IMAGES, batch_size=4)(pixels)
+    assert answer.shape == (count, 10)
+    np.testing.assert_allclose(answer, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+
+
+def test_all_engines_are_timed_in_turn_and_the_fastest_that_agrees_is_chosen(
+    network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Wrong(engines.Eager):
+        """An engine at once and not of the same opinion."""
+
+        name = "compiled"
+
+        def run(self, images: np.ndarray) -> np.ndarray:
+            return np.ones((len(images), 10), np.float32)
+
+    monkeypatch.setattr(measuring, "ENGINES", (engines.Eager, Wrong))
+    measured = measure(network, IMAGES, batch_sizes=(1, 2), seconds=0.01)
+    assert [(t.engine, t.batch_size, t.agrees) for t in measured.timings] == [
+        ("eager", 1, True), ("compiled", 1, False), ("eager", 2, True), ("compiled", 2, False),
+    ]  # fmt: skip
+    assert all(t.latency == tuple(sorted(t.latency)) and t.images_per_second > 0 for t in measured.timings)
+    assert measured.fastest().engine == "eager"  # type: ignore[union-attr]
+    keep_choice(measured, tmp_path)
+    assert kept_choice(tmp_path, "cpu") == Choice("eager", "32", measured.fastest().batch_size)  # type: ignore[union-attr]
+    content = json.loads((tmp_path / "engine.json").read_text())
+    content["machine"]["processor"] = "another"
+    (tmp_path / "engine.json").write_text(json.dumps(content))
+    assert kept_choice(tmp_path, "cpu") is None
+
+
+def test_an_engine_that_is_not_there_is_said_and_the_others_are_timed(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "find_spec", lambda _: None)
+    measured = measure(network, IMAGES, batch_sizes=(1,), names=("eager", "openvino"), seconds=0.01)
+    assert [t.engine for t in measured.timings] == ["eager"]
+    assert "openvino cannot be found; pip install 'convatlas[openvino]'" in measured.absent[0].reason
+    with pytest.raises(InputError, match=r"the engine openvino cannot be used: openvino cannot be found"):
+        measure(network, IMAGES, batch_sizes=(1,), names=("openvino",), seconds=0.01)
+    monkeypatch.setattr(engines, "can_compile", lambda _: False)
+    with pytest.raises(InputError, match="torch finds no compiler here"):
+        engine("compiled")(network, IMAGES, batch_size=1)
+
+
+def test_a_network_that_an_engine_does_not_take_is_said(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken(engines.Eager):
+        """An engine that takes nothing."""
+
+        name = "openvino"
+
+        def prepare(self, network: engines.Prepared) -> None:  # noqa: ARG002
+            raise RuntimeError("no such operation\n  at line 3")
+
+    monkeypatch.setattr(measuring, "ENGINES", (engines.Eager, Broken))
+    measured = measure(network, IMAGES, batch_sizes=(1,), seconds=0.01)
+    assert measured.absent[0].reason == "it does not take resnet20: no such operation"
+
+
+@pytest.mark.skipif(len(HERE) < 3, reason="neither OpenVINO nor ONNX Runtime is installed")
+def test_predict_takes_what_bench_found_for_full_batches_and_answers_alike(
+    run: Run, tmp_path: Path, convatlas: Callable[..., Any]
+) -> None:
+    import shutil
+
+    folder = shutil.copytree(run.directory, tmp_path / "run")
+    said = convatlas("bench", folder, "--engine", HERE[-1].name, "--batch-size", "2", "--seconds", "0.01")
+    assert said.status == 0, said.err
+    assert f"the fastest: {HERE[-1].name} with batches of 2; predict will use it here" in said.out
+    pictures = [Image.fromarray(picture) for picture in noise(5)[:, 0]]
+    fast, plain = ca.load(folder), ca.load(folder, engine="eager")
+    for one, other in zip(fast.predict(pictures, top=3), plain.predict(pictures, top=3), strict=True):
+        assert one.labels == other.labels
+        assert one.probabilities == pytest.approx(other.probabilities, abs=1e-4)
+    assert [choice.engine for choice in fast.engines] == [HERE[-1].name]
+    fast.predict(pictures[0])
+    assert len(fast.engines) == 2  # a single picture is answered as it always was
+
+
+def test_the_doctor_names_every_engine(convatlas: Callable[..., Any]) -> None:
+    said = convatlas("doctor", "--json")
+    found = {each["what"]: each["found"] for each in json.loads(said.out)}
+    assert found["engine eager"] == "ready"
+    assert {f"engine {kind.name}" for kind in ENGINES} <= found.keys()
+    assert convatlas("doctor").out.startswith("processor")

@@ -1,7 +1,10 @@
 """Every engine gives the network's own answers, or says in a sentence why it cannot be used."""
 
 import json
+import re
+import shutil
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ from PIL import Image
 
 import convatlas as ca
 from convatlas.data.images import Preparation
-from convatlas.deploy import engines, measuring
+from convatlas.deploy import engines, measuring, quantizing
 from convatlas.deploy.engines import ENGINES, Engine, engine
 from convatlas.deploy.measuring import Choice, keep_choice, kept_choice, measure
 from convatlas.errors import InputError
@@ -20,7 +23,7 @@ from convatlas.network import Network
 from convatlas.training.run import Run
 
 IMAGES = Preparation(size=(3, 32, 32), mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
-HERE = [kind for kind in ENGINES if kind.lacks("cpu", "32") is None]
+HERE = [kind for kind in ENGINES if kind.lacks("cpu", kind.precisions[0]) is None and kind.name != "int8"]
 
 
 def noise(count: int) -> np.ndarray:
@@ -104,8 +107,6 @@ def test_a_network_that_an_engine_does_not_take_is_said(network: Network, monkey
 def test_predict_takes_what_bench_found_for_full_batches_and_answers_alike(
     run: Run, tmp_path: Path, convatlas: Callable[..., Any]
 ) -> None:
-    import shutil
-
     folder = shutil.copytree(run.directory, tmp_path / "run")
     said = convatlas("bench", folder, "--engine", HERE[-1].name, "--batch-size", "2", "--seconds", "0.01")
     assert said.status == 0, said.err
@@ -118,6 +119,31 @@ def test_predict_takes_what_bench_found_for_full_batches_and_answers_alike(
     assert [choice.engine for choice in fast.engines] == [HERE[-1].name]
     fast.predict(pictures[0])
     assert len(fast.engines) == 2  # a single picture is answered as it always was
+
+
+@pytest.mark.skipif(find_spec("nncf") is None, reason="nncf is not installed")
+def test_eight_bits_are_checked_before_they_are_used_and_refused_where_they_lose_too_much(
+    run: Run, tmp_path: Path, convatlas: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(run.directory, tmp_path / "run")
+    words = ("bench", folder, "--int8", "--engine", "eager", "int8", "--batch-size", "4", "--seconds", "0.01")
+    monkeypatch.setattr(quantizing.Checked, "loss", 1.5)
+    said = convatlas(*words)
+    assert said.status == 1
+    assert "1.50 points less, of which --most-loss allows 1; it is not used" in said.err
+    assert not list(folder.glob("int8*"))
+    with pytest.raises(InputError, match="nothing was calibrated; convatlas bench RUN --int8 does it"):
+        ca.load(folder, engine="int8").predict(Image.new("L", (28, 28)))
+    monkeypatch.undo()
+    said = convatlas(*words, "--most-loss", "5")
+    assert said.status == 0, said.err
+    found = re.search(r"calibrated on (\d+) images .*: (\d+) of (\d+) others .*, and (\d+) in float32", said.err)
+    assert found
+    assert int(found[1]) + int(found[3]) == run.results["test"]["total"]
+    digits = [Image.fromarray(picture) for picture in noise(5)[:, 0]]
+    fast, plain = (ca.load(folder, engine=name).predict(digits) for name in ("int8", "eager"))
+    for one, other in zip(fast, plain, strict=True):
+        assert one.probability == pytest.approx(other.probability, abs=0.1)
 
 
 def test_the_doctor_names_every_engine(convatlas: Callable[..., Any]) -> None:

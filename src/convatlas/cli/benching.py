@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from convatlas.network import Network
 
 
+MOST_CHECKED = 3000
+"""Images on which eight bits are calibrated and checked, at most."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class BenchOptions:
     """Time every engine that this machine has on a network, in turn, and say which is the fastest.
@@ -28,8 +32,16 @@ class BenchOptions:
     """The folder of a run, org/name on the Hub, or the name of a network, whose weights are then drawn."""
     batch_size: Annotated[tuple[int, ...], arg(metavar="INT …")] = (1, 16)
     """How many images are answered at once; several sizes are measured one after another."""
-    engine: Annotated[tuple[Literal["eager", "compiled", "openvino", "onnxruntime"], ...], arg(metavar="ENGINE …")] = ()
-    """Only these: eager, compiled, openvino, onnxruntime."""
+    engine: Annotated[
+        tuple[Literal["eager", "compiled", "openvino", "int8", "onnxruntime"], ...], arg(metavar="ENGINE …")
+    ] = ()
+    """Only these: eager, compiled, openvino, int8, onnxruntime."""
+    int8: bool = False
+    """Of a run: make it in eight bits too, calibrated on images that it has not learned from, and checked on others."""
+    most_loss: float = 1.0
+    """How many points of accuracy eight bits may lose; if they lose more, they are refused."""
+    data: Annotated[str | None, arg(metavar="DATA")] = None
+    """The images for --int8; if not given, what the run was trained on."""
     seconds: float = 3.0
     """How long each is timed, at each size."""
     device: Device = "auto"
@@ -46,17 +58,22 @@ def bench(words: list[str]) -> int:
     if options.seconds <= 0:
         raise InputError(f"--seconds is above 0, and not {options.seconds}")
 
+    if options.most_loss < 0:
+        raise InputError(f"--most-loss is 0 or more points, and not {options.most_loss:g}")
+
     from convatlas.deploy.measuring import keep_choice, measure
     from convatlas.devices import find_device
 
     network, images = opened(options.run)
+    folder = Path(options.run).expanduser() if Path(options.run).expanduser().is_dir() else None
+    if options.int8:
+        make_int8(options)
     measured = measure(
         network, images, batch_sizes=sorted(set(options.batch_size)), names=options.engine or None,
-        device=find_device(options.device), seconds=options.seconds,
+        device=find_device(options.device), seconds=options.seconds, folder=folder,
         on_ready=lambda made: complain(f"{made.name} is ready for batches of {made.batch_size}", 0),
     )  # fmt: skip
-    folder = Path(options.run).expanduser()
-    if folder.is_dir():
+    if folder is not None:
         keep_choice(measured, folder)
     if options.json:
         print_json(asdict(measured))
@@ -65,7 +82,7 @@ def bench(words: list[str]) -> int:
     for engine, precision, reason in measured.absent:
         print(f"{engine}{' in bf16' * (precision == 'bf16')}: {reason}")
     if best := measured.fastest():
-        ending = "; predict will use it here" if folder.is_dir() else ""
+        ending = "; predict will use it here" if folder is not None else ""
         print(f"the fastest: {best.engine} with batches of {best.batch_size}{ending}")
     return 0
 
@@ -81,6 +98,30 @@ def opened(name: str) -> "tuple[Network, Preparation]":
         return build(name).eval(), Preparation(size=size, mean=(0.5,) * size[0], std=(0.25,) * size[0])
     bundle, network = load_trained(name)
     return network, bundle.images
+
+
+def make_int8(options: BenchOptions) -> None:
+    """Calibrate the run's network in eight bits, and say what that does to its accuracy."""
+    import numpy as np
+
+    from convatlas.cli.evaluating import EvaluateOptions, from_run
+    from convatlas.data import load_part
+    from convatlas.deploy.quantizing import quantize
+
+    folder = Path(options.run).expanduser()
+    if not folder.is_dir():
+        raise InputError("--int8 is for a run, in whose folder what comes of it is kept; name the folder of a run")
+    bundle, network, source, held_out = from_run(EvaluateOptions(run=options.run, data=options.data), options.run)
+    images = bundle.images
+    part, held = load_part(source, classes=bundle.classes, size=images.size, fit=images.fit, held_out=held_out)
+    index = np.unique(np.linspace(0, len(held) - 1, MOST_CHECKED).astype(np.int64))
+    checked = quantize(
+        network, images, held.at(index).numpy(), held.labels.numpy()[index], folder, most_loss=options.most_loss
+    )
+    complain(
+        f"in eight bits, calibrated on {checked.calibrated_on} images of {source.name}, {part}: {checked.right:,} of "
+        f"{checked.checked_on:,} others named rightly, and {checked.right_in_float32:,} in float32", 0,
+    )  # fmt: skip
 
 
 def table(measured: "Measured") -> "Table":

@@ -25,7 +25,7 @@ class PredictOptions:
     """How many classes to name for each picture, the likeliest first."""
     device: Device = "auto"
     """Where to compute."""
-    engine: Literal["auto", "eager", "compiled", "openvino", "onnxruntime"] = "auto"
+    engine: Literal["auto", "eager", "compiled", "openvino", "int8", "onnxruntime"] = "auto"
     """What runs the network; auto: for as many pictures as fill a batch, what `bench` found to be the fastest here."""
     json: bool = False
     """Print JSON."""

@@ -35,6 +35,8 @@ class TrainOptions(RecipeOptions):
     combinations: lr=0.1,0.05 seed=0,1,2. The same command goes on with a sweep that was interrupted."""
     logger: Annotated[tuple[Logger, ...], arg(metavar="{wandb,mlflow} …")] = ()
     """Where the figures go too, besides metrics.csv and TensorBoard's events."""
+    profile: bool = False
+    """Trace some of the first steps, and say in the run's folder `profile` where their time went."""
     dry_run: bool = False
     """Print what would be done, with its recipe and what it takes of memory and time, and write nothing."""
     json: bool = False
@@ -60,7 +62,17 @@ def train(words: list[str]) -> int:
 
     from convatlas.training.loop import train
 
-    run = train(options.training, output=options.output, devices=options.devices, loggers=options.logger)
+    if options.profile and options.devices > 1:
+        raise InputError("--profile looks at one process; leave out --devices")
+    run = train(
+        options.training,
+        output=options.output,
+        devices=options.devices,
+        loggers=options.logger,
+        profile=options.profile,
+    )
+    if options.profile:
+        complain(f"{run.directory / 'profile' / 'profile.md'} says where the time went", 0)
     return ended(run, as_json=options.json)
 
 

@@ -74,9 +74,10 @@ class Classifier(
         device: str = "cpu",
         engine: EngineName | None = None,
         chosen: Choice | None = None,
+        folder: Path | None = None,
     ) -> None:
-        self.bundle, self.network, self.device = bundle, network.eval(), device
-        self.chosen = Choice(engine, "32", self.most) if engine else chosen
+        self.bundle, self.network, self.device, self.folder = bundle, network.eval(), device, folder
+        self.chosen = Choice(engine, "int8" if engine == "int8" else "32", self.most) if engine else chosen
         self.asked = engine is not None
         self.engines: dict[Choice, Engine] = {}
 
@@ -97,8 +98,9 @@ class Classifier(
         cls, source: str | os.PathLike[str], *, device: str = "cpu", engine: EngineName | None = None
     ) -> "Classifier":
         """The classifier in a run's folder, or of `org/name` on the Hub. Raises InputError where there is none."""
-        chosen = kept_choice(Path(source).expanduser(), device)
-        return cls(*load_trained(source), device=device, engine=engine, chosen=chosen)
+        folder = Path(source).expanduser()
+        chosen = kept_choice(folder, device)
+        return cls(*load_trained(source), device=device, engine=engine, chosen=chosen, folder=folder)
 
     @property
     def most(self) -> int:
@@ -113,7 +115,7 @@ class Classifier(
         if choice not in self.engines:
             self.engines[choice] = engine(choice.engine)(
                 self.network, self.bundle.images, batch_size=choice.batch_size, device=self.device,
-                precision=choice.precision,
+                precision=choice.precision, folder=self.folder,
             )  # fmt: skip
         return self.engines[choice]
 

@@ -44,6 +44,6 @@ def examine() -> list[Finding]:
         ),
     ]
     for kind in ENGINES:
-        lacking = kind.lacks(device, "32")
+        lacking = kind.lacks(device, kind.precisions[0])
         findings.append(Finding(f"engine {kind.name}", "cannot be used" if lacking else "ready", lacking or ""))
     return findings

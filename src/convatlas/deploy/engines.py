@@ -11,7 +11,8 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
-from typing import ClassVar, Literal
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -19,11 +20,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from convatlas.data.images import Preparation
-from convatlas.devices import Precision, can_compile, exact
+from convatlas.devices import can_compile, exact
 from convatlas.errors import InputError
 from convatlas.network import Network
 
-EngineName = Literal["eager", "compiled", "openvino", "onnxruntime"]
+EngineName = Literal["eager", "compiled", "openvino", "int8", "onnxruntime"]
+Numbers = Literal["32", "bf16", "int8"]
+"""In which an engine computes."""
+INT8 = ("int8.bin", "int8.xml")
+"""The files in a run's folder that hold its network in eight bits."""
 Images = NDArray[np.uint8]
 Logits = NDArray[np.float32]
 
@@ -50,14 +55,14 @@ class Prepared(nn.Module):
 class Engine(ABC):
     """A network that is ready to run, in batches of up to `batch_size` images of one size.
 
-    Raises InputError where the machine lacks what it needs.
+    In the `folder` may lie what was made for it before. Raises InputError where it lacks what it needs.
     """
 
     name: ClassVar[EngineName]
     needs: ClassVar[tuple[str, ...]] = ()
     """The packages without which it cannot be."""
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
-    precisions: ClassVar[tuple[Precision, ...]] = ("32", "bf16")
+    precisions: ClassVar[tuple[Numbers, ...]] = ("32", "bf16")
     planned: ClassVar[bool] = True
     """Whether it is prepared for batches of one size."""
 
@@ -68,9 +73,10 @@ class Engine(ABC):
         *,
         batch_size: int,
         device: str = "cpu",
-        precision: Precision = "32",
+        precision: Numbers = "32",
+        folder: Path | None = None,
     ) -> None:
-        self.batch_size, self.device, self.precision = batch_size, device, precision
+        self.batch_size, self.device, self.precision, self.folder = batch_size, device, precision, folder
         self.size = images.size
         if reason := self.lacks(device, precision):
             raise InputError(f"the engine {self.name} cannot be used: {reason}")
@@ -85,13 +91,13 @@ class Engine(ABC):
         return np.concatenate(answers)[: len(images) - missing]
 
     @classmethod
-    def lacks(cls, device: str, precision: Precision) -> str | None:
+    def lacks(cls, device: str, precision: Numbers) -> str | None:
         """Why it cannot be used there, in words, or None."""
         if absent := [package for package in cls.needs if find_spec(package) is None]:
             return f"{', '.join(absent)} cannot be found; pip install 'convatlas[{cls.name}]'"
         if device not in cls.devices:
             return f"it does not compute on {device}"
-        return None if precision in cls.precisions else "it computes in float32 alone"
+        return None if precision in cls.precisions else f"it does not compute in {precision}"
 
     @abstractmethod
     def prepare(self, network: Prepared) -> None:
@@ -136,7 +142,7 @@ class Compiled(Eager):
     planned = True
 
     @classmethod
-    def lacks(cls, device: str, precision: Precision) -> str | None:
+    def lacks(cls, device: str, precision: Numbers) -> str | None:
         """Besides, a compiler."""
         compiler = None if can_compile(device) else "torch finds no compiler here (on Linux: g++, and Python's headers)"
         return super().lacks(device, precision) or compiler
@@ -151,23 +157,49 @@ class Compiled(Eager):
 class OpenVINO(Engine):
     """Intel's runtime for processors."""
 
-    name = "openvino"
+    name: ClassVar[EngineName] = "openvino"
     needs = ("openvino",)
 
     def prepare(self, network: Prepared) -> None:
-        """Convert, and compile for the batch."""
+        """Compile for the batch."""
+        import openvino
+
+        hints = {"PERFORMANCE_HINT": "LATENCY"}
+        if self.precision != "int8":
+            hints["INFERENCE_PRECISION_HINT"] = {"32": "f32", "bf16": "bf16"}[self.precision]
+        self.compiled = openvino.Core().compile_model(self.model(network), "CPU", hints)
+
+    def model(self, network: Prepared) -> Any:
+        """The network, converted."""
         import openvino
 
         with quiet():
-            model = openvino.convert_model(network, example_input=self.example, input=[self.example.shape])
-        precision = {"32": "f32", "bf16": "bf16"}[self.precision]
-        hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
-        self.compiled = openvino.Core().compile_model(model, "CPU", hints)
+            return openvino.convert_model(network, example_input=self.example, input=[self.example.shape])
 
     def run(self, images: Images) -> Logits:
         """The logits of a batch."""
         logits: Logits = self.compiled(images)[0]
         return logits
+
+
+class EightBits(OpenVINO):
+    """OpenVINO with whole numbers of eight bits for weights and activations, made by `quantizing`."""
+
+    name = "int8"
+    precisions = ("int8",)
+
+    def model(self, network: Prepared) -> Any:  # noqa: ARG002
+        """What was made and checked before."""
+        import openvino
+
+        weights, graph = (self.folder / file for file in INT8) if self.folder else (Path(), Path())
+        if not graph.is_file():
+            raise InputError(
+                "the engine int8 cannot be used: nothing was calibrated; convatlas bench RUN --int8 does it"
+            )
+        model = openvino.Core().read_model(graph, weights)
+        model.reshape([self.batch_size, *self.size])
+        return model
 
 
 class ONNXRuntime(Engine):
@@ -195,7 +227,7 @@ class ONNXRuntime(Engine):
         return answer
 
 
-ENGINES: tuple[type[Engine], ...] = (Eager, Compiled, OpenVINO, ONNXRuntime)
+ENGINES: tuple[type[Engine], ...] = (Eager, Compiled, OpenVINO, EightBits, ONNXRuntime)
 
 
 def engine(name: EngineName) -> type[Engine]:

@@ -13,14 +13,15 @@ import numpy as np
 import torch
 
 from convatlas.data.images import Preparation
-from convatlas.deploy.engines import ENGINES, Engine, EngineName, Images, Logits, engine
-from convatlas.devices import Precision, fast_bf16, processor
+from convatlas.deploy.engines import ENGINES, INT8, Engine, EngineName, Images, Logits, Numbers, engine
+from convatlas.devices import fast_bf16, processor
 from convatlas.errors import InputError
 from convatlas.files import write_text
 from convatlas.network import Network
 
-AGREES: dict[Precision, float] = {"32": 1e-3, "bf16": 5e-2}
-"""How far the logits of an engine may lie from those of PyTorch in float32, by norm, as a share of theirs."""
+AGREES: dict[Numbers, float] = {"32": 1e-3, "bf16": 5e-2, "int8": float("inf")}
+"""How far the logits of an engine may lie from those of PyTorch in float32, by norm, as a share of theirs. Those in
+eight bits were accepted by what they do to the accuracy."""
 CHOICE = "engine.json"
 """The file in a run's folder that says which engine is the fastest there."""
 LEAST, MOST = 5, 1000
@@ -32,7 +33,7 @@ class Timing:
     """How an engine runs a network."""
 
     engine: EngineName
-    precision: Precision
+    precision: Numbers
     batch_size: int
     images_per_second: float
     latency: tuple[float, float, float]
@@ -52,7 +53,7 @@ class Absent(NamedTuple):
     """An engine that cannot be used, or not with this network."""
 
     engine: EngineName
-    precision: Precision
+    precision: Numbers
     reason: str
 
 
@@ -74,7 +75,7 @@ class Choice(NamedTuple):
     """What a trained network is run by."""
 
     engine: EngineName
-    precision: Precision
+    precision: Numbers
     batch_size: int
 
 
@@ -96,16 +97,20 @@ def measure(
     device: str = "cpu",
     seconds: float = 3.0,
     pictures: Images | None = None,
+    folder: Path | None = None,
     on_ready: Callable[[Engine], object] | None = None,
 ) -> Measured:
     """Time every engine with batches of each size, `seconds` each, in turn, batch by batch.
 
-    The `pictures`, or else noise, are `uint8 (N, C, H, W)`. Raises InputError where none of the named can be used.
+    The `pictures`, or else noise, are `uint8 (N, C, H, W)`; in the `folder` lies what was calibrated before. Raises
+    InputError where none of the named can be used.
     """
     kinds = [engine(name) for name in names] if names else list(ENGINES)
-    precisions: tuple[Precision, ...] = ("32", "bf16") if fast_bf16(device) else ("32",)
+    precisions: list[Numbers] = ["32", "bf16"] if fast_bf16(device) else ["32"]
+    if folder is not None and (folder / INT8[-1]).is_file():
+        precisions.append("int8")
     timings: list[Timing] = []
-    absent: dict[tuple[EngineName, Precision], Absent] = {}
+    absent: dict[tuple[EngineName, Numbers], Absent] = {}
     for batch_size in batch_sizes:
         batch = pictures_for(images, batch_size, pictures)
         expected = engine("eager")(network, images, batch_size=batch_size, device=device)(batch)
@@ -115,7 +120,7 @@ def measure(
                 continue
             started = time.perf_counter()
             try:
-                made = kind(network, images, batch_size=batch_size, device=device, precision=precision)
+                made = kind(network, images, batch_size=batch_size, device=device, precision=precision, folder=folder)
                 difference = apart(made(batch), expected)
             except Exception as error:  # whatever a runtime raises of a network that it cannot take
                 absent[kind.name, precision] = Absent(kind.name, precision, why_absent(error, network))

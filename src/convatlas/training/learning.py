@@ -1,7 +1,7 @@
 """A run as it goes: what changes step by step, and so what a checkpoint holds."""
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
@@ -29,6 +29,7 @@ from convatlas.training.processes import (
     whole_states,
     whole_weights,
 )
+from convatlas.training.profiling import part
 from convatlas.training.run import Row, State
 
 
@@ -112,6 +113,8 @@ class Learning:
         self.rows: list[Row] = []
         self.best: dict[str, Tensor] = {}
         self.sums = Sums(accelerator.device)
+        self.after_step: Callable[[], None] = lambda: None
+        """Told of each step, where some are traced."""
 
     @property
     def epoch(self) -> int:
@@ -135,7 +138,13 @@ class Learning:
         """What is left of the epoch that is going on. What a network draws in a step follows from its number."""
         self.network.train()
         freeze(self.network, frozen_stages(self.network, self.job.recipe, epoch=self.epoch))
-        yield from self.batches.epoch(self.epoch, start=self.step % len(self.batches))
+        batches = self.batches.epoch(self.epoch, start=self.step % len(self.batches))
+        while True:
+            with part("data"):
+                step = next(batches, None)
+            if step is None:
+                return
+            yield step
 
     def seed(self, part: int) -> None:
         """Seed what the network draws in this step: dropout for each part of it, dropped branches for all alike."""

@@ -23,6 +23,7 @@ from convatlas.training.learning import Learning, best_of, make_accelerator
 from convatlas.training.machine import out_of_memory
 from convatlas.training.optim import learning_rate, loss_of, set_rate, standing
 from convatlas.training.processes import added, agreed, check_devices, joined, launch, several, told
+from convatlas.training.profiling import check_profile, part, profiling
 from convatlas.training.progress import Display
 from convatlas.training.recipe import Recipe
 from convatlas.training.run import Row, Run, State
@@ -42,15 +43,17 @@ def train(
     output: str | Path | None = None,
     devices: int = 1,
     loggers: Sequence[Logger] = (),
+    profile: bool = False,
     quiet: bool = False,
 ) -> Run:
     """Train as the recipe says, into the folder `output` or a new one under `runs/`, on so many GPUs or processes.
 
-    The figures go to `loggers` too, such as "wandb". Raises InputError, before anything is written, for a recipe, data
-    or a machine that do not go together, and WorkError where the network does not learn. After an interrupt (Ctrl-C)
-    the best weights so far are in the folder, `results["status"]` is "interrupted", and `resume` goes on. Of several
-    processes that others have started (torchrun, `accelerate launch`) each calls this; one that is started again goes
-    on with the run in `output`.
+    The figures go to `loggers` too, such as "wandb". With `profile`, some of the first steps are traced, and the run
+    has a folder `profile` that says where their time went. Raises InputError, before anything is written, for a
+    recipe, data or a machine that do not go together, and WorkError where the network does not learn. After an
+    interrupt (Ctrl-C) the best weights so far are in the folder, `results["status"]` is "interrupted", and `resume`
+    goes on. Of several processes that others have started (torchrun, `accelerate launch`) each calls this; one that is
+    started again goes on with the run in `output`.
     """
     check_devices(devices, recipe.device)
     check_loggers(loggers)
@@ -61,10 +64,13 @@ def train(
         if output is not None:
             Run.check_free(output)
         job = prepare(recipe, display, Shard(0, devices) if devices > 1 else shard)
+        if profile:
+            assert job.recipe.epochs is not None
+            check_profile(job.recipe.epochs * -(-len(job.splits.train) // job.recipe.batch_size))
         run = told(begin(job, output, loggers) if shard.rank == 0 else None)
         if devices == 1:
             with run.held() if shard.rank == 0 else nullcontext():
-                return learn(job, run, display, saved=None)
+                return learn(job, run, display, saved=None, profile=profile)
     return together(run, devices)
 
 
@@ -168,7 +174,7 @@ class Keeper:
         self.cost = self.last - started
 
 
-def learn(job: Job, run: Run, display: Display, *, saved: State | None) -> Run:
+def learn(job: Job, run: Run, display: Display, *, saved: State | None, profile: bool = False) -> Run:
     """Train from the checkpoint, or from the beginning, to the end; then test and report."""
     recipe, machine = job.recipe, job.machine
     assert recipe.epochs is not None
@@ -184,7 +190,7 @@ def learn(job: Job, run: Run, display: Display, *, saved: State | None) -> Run:
 
     with interrupts() as stop, out_of_memory(), tracking(accelerator, run, recipe), display.training(
         epochs=recipe.epochs, steps=len(learning.batches), done=learning.step, compiled=machine.compiled
-    ):  # fmt: skip
+    ), profiling(run.directory / "profile" if profile else None) as learning.after_step:  # fmt: skip
         while not stopped and not learning.ended:
             stopped = train_epoch(learning, keeper, stop, display)
             if stopped and learning.rows:
@@ -229,8 +235,9 @@ def train_epoch(learning: Learning, keeper: Keeper, stop: list[int], display: Di
         sums.seconds, last = sums.seconds + now - last, now
         ends = learning.step % steps == 0
         if learning.step % 10 == 1 or ends:
-            check_finite(sums.counted[0].item(), epoch)
-            display.step(done=learning.step, epoch=epoch + 1, sums=sums(), world=world)
+            with part("logging"):
+                check_finite(sums.counted[0].item(), epoch)
+                display.step(done=learning.step, epoch=epoch + 1, sums=sums(), world=world)
         if not ends and (world == 1 or learning.step % AGREE_EVERY == 0):
             stopped, due = agreed(accelerator, bool(stop), keeper.due)
             if stopped:
@@ -238,6 +245,7 @@ def train_epoch(learning: Learning, keeper: Keeper, stop: list[int], display: Di
             if due:
                 keeper.keep(learning)
                 last = time.perf_counter()
+        learning.after_step()
     return False
 
 
@@ -247,20 +255,22 @@ def take_step(learning: Learning, step: Step, lr: float) -> None:
     learning.lr = lr
     set_rate(optimizer, lr)
     optimizer.zero_grad()
-    for part, batch in enumerate(parts):
-        learning.seed(accelerator.process_index * len(parts) + part)
+    for number, batch in enumerate(parts):
+        learning.seed(accelerator.process_index * len(parts) + number)
         with nullcontext() if batch is parts[-1] else accelerator.no_sync(learning.learner):
-            answers = learning.learner(batch.images)
-            loss = loss_of(answers, batch, recipe, learning.class_weights)
-            # Of several processes' gradients the mean is taken.
-            accelerator.backward(loss * (len(batch.labels) * accelerator.num_processes / step.images))
+            with part("forward"):
+                answers = learning.learner(batch.images)
+                loss = loss_of(answers, batch, recipe, learning.class_weights)
+            with part("backward"):  # of several processes' gradients the mean is taken
+                accelerator.backward(loss * (len(batch.labels) * accelerator.num_processes / step.images))
         right = (answers.logits.detach().argmax(1) == batch.labels).sum()
         learning.sums.counted += torch.stack([loss.detach() * len(batch.labels), right])
-    if recipe.clip:
-        accelerator.clip_grad_norm_(learning.learner.parameters(), recipe.clip)
-    optimizer.step()
-    if learning.average is not None:
-        learning.average.update_parameters(learning.network)
+    with part("optimiser"):
+        if recipe.clip:
+            accelerator.clip_grad_norm_(learning.learner.parameters(), recipe.clip)
+        optimizer.step()
+        if learning.average is not None:
+            learning.average.update_parameters(learning.network)
     learning.step += 1
     learning.sums.images += step.images
 

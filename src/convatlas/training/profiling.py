@@ -1,0 +1,113 @@
+"""Where the time of a training goes: a trace of some steps, and a page that names what most of it is spent on."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+from torch.profiler import profile, record_function
+
+from convatlas.errors import InputError
+from convatlas.files import write_text, writing
+
+Share = Literal["data", "forward", "backward", "optimiser", "logging"]
+"""The parts of a step: the batch is made, the network answers, its gradients, its weights, and what is said of it."""
+WARM, TRACED = 5, 20
+"""Steps that pass before, in which memory and caches fill, and those that are traced."""
+PREFIX = "convatlas: "
+ADVICE: dict[str, str] = {
+    "data": "images are made slower than they are learned from: more --workers, --loading memory if they fit, or fewer "
+    "augmentations",
+    "forward": "the network itself: a smaller one, --precision bf16 or --compile where the machine is fast at it",
+    "backward": "the network itself: a smaller one, --precision bf16 or --compile where the machine is fast at it",
+    "optimiser": "weights are changed more than they are used: a larger --batch-size",
+    "logging": "what is said of the steps takes the most: very small steps; a larger --batch-size",
+    "the rest": "what lies between: a larger --batch-size spreads it over more images",
+}
+
+
+def part(name: Share) -> Any:
+    """A context that a profile shows under this name; it costs a microsecond."""
+    return record_function(PREFIX + name)
+
+
+class Spent(NamedTuple):
+    """What a part of a step takes."""
+
+    name: str
+    milliseconds: float
+    """A step."""
+    share: float
+    """Of the step, from 0 to 1."""
+
+
+def check_profile(steps: int) -> None:
+    """Raise InputError where a run of so many steps has too few to be traced."""
+    if steps < WARM + TRACED:
+        raise InputError(
+            f"--profile traces steps up to the {WARM + TRACED}th, and this run has {steps}; choose more --epochs"
+        )
+
+
+@contextmanager
+def profiling(folder: Path | None) -> Iterator[Callable[[], None]]:
+    """What is to be called after each step, so that some are traced; a folder of None: nothing is."""
+    if folder is None:
+        yield lambda: None
+        return
+    profiler = profile(acc_events=True)
+    done, started = 0, 0.0
+
+    def after_step() -> None:
+        nonlocal done, started
+        done += 1
+        if done == WARM:
+            profiler.start()
+            started = time.perf_counter()
+        elif done == WARM + TRACED:
+            seconds = time.perf_counter() - started
+            profiler.stop()
+            folder.mkdir(exist_ok=True)
+            with writing(folder / "trace.json") as path:
+                profiler.export_chrome_trace(str(path))
+            write_text(folder / "profile.md", page(profiler, 1000 * seconds / TRACED))
+
+    yield after_step
+    if WARM <= done < WARM + TRACED:  # interrupted
+        profiler.stop()
+
+
+def page(profiler: profile, step: float) -> str:
+    """The profile on a page: the parts of a step of so many milliseconds, and the operations that take the most."""
+    parts = spent(profiler, step)
+    largest = max(parts, key=lambda each: each.milliseconds)
+    lines = [
+        "# Where the time goes",
+        "",
+        f"Over {TRACED} steps, after {WARM} others: {step:.2f} ms a step, by the clock of the process that trains.",
+        "What a GPU does while that goes on counts where it is waited for.",
+        "",
+        "| part | ms a step | share |",
+        "| --- | ---: | ---: |",
+        *(f"| {name} | {milliseconds:.2f} | {share:.1%} |" for name, milliseconds, share in parts),
+        "",
+        f"Most of it is {largest.name}: {ADVICE[largest.name]}.",
+        "",
+        "The operations that take the most, by their own time:",
+        "",
+        "```",
+        profiler.key_averages().table(sort_by="self_cpu_time_total", row_limit=15, max_name_column_width=50).strip(),
+        "```",
+        "",
+        "`trace.json` is for chrome://tracing, or ui.perfetto.dev.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def spent(profiler: profile, step: float) -> list[Spent]:
+    """What each part of a step of so many milliseconds takes, and what lies between them."""
+    totals = {event.key: event.cpu_time_total / 1000 / TRACED for event in profiler.key_averages()}
+    named = {name: totals.get(PREFIX + name, 0.0) for name in get_args(Share)}
+    named["the rest"] = max(0.0, step - sum(named.values()))
+    return [Spent(name, taken, taken / step) for name, taken in named.items()]

@@ -94,6 +94,8 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before_it_and_said(
     before = weights(run)
     assert all(torch.equal(v, before[k]) for k, v in weights(ca.resume(run.directory)).items())
     assert re.search(r"the checkpoint .* is damaged; the one before it is taken", capsys.readouterr().err)
+    assert newest.with_suffix(".damaged").exists()
+    assert not newest.exists() or newest.read_bytes() != content  # and the places are for whole ones
 
 
 def test_resuming_on_other_data_is_refused(shapes: Path, tmp_path: Path) -> None:

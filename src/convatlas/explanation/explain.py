@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from math import prod
 from pathlib import Path
@@ -14,10 +14,10 @@ import torch
 from torch import nn
 
 from convatlas.errors import InputError
-from convatlas.explanation.costs import WEIGHTED, Cost, Family, arranged, cost_of, plain
+from convatlas.explanation.costs import WEIGHTED, Cost, Family, arranged, cost_of, no_parameters, plain
 from convatlas.explanation.field import carried
 from convatlas.explanation.layers import IMAGES, Anatomy, Layer, Note, Span, Step
-from convatlas.explanation.operators import without_batch
+from convatlas.explanation.operators import with_biases, without_batch
 from convatlas.explanation.reach import Field, Reach, of_images
 from convatlas.explanation.trace import Operation, Size, Trace, Unfilled, Value, trace
 from convatlas.models import build, list_models, model_card
@@ -160,7 +160,7 @@ class Assembly:
     """From operations to layers."""
 
     def __init__(self, found: Trace) -> None:
-        self.trace = found
+        self.trace = found = replace(found, operations=with_biases(found.operations))
         self.images = of_images(found.images)
         self.costs: list[Cost] = [cost_of(operation) for operation in found.operations]
         self.fields = carried(found.operations, self.images)
@@ -214,11 +214,8 @@ class Assembly:
         if not shaped and (counted := plain(weights)) and counted.value == params:
             formulas += [counted.formula] if not any(f.startswith(f"{params:,} = ") for f in formulas) else []
         if shaped > params:
-            why = (
-                "the others are the same ones again" if params else "another layer has them too, where they are counted"
-            )
-            why = "the others are zeros" if idle else why
-            formulas.append(f"{params:,} of the {shaped:,} are parameters here: {why}")
+            zeros = f"{params:,} of the {shaped:,} are parameters here: the others are zeros"
+            formulas.append(zeros if idle else no_parameters(operations, shaped, params))
         if idle:
             formulas.append(f"{idle:,} of the products are with these zeros, and do not count")
         return Layer(

@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import fields, replace
 from fractions import Fraction
 from math import prod
 from pathlib import Path
@@ -16,6 +16,7 @@ from torch import nn
 from convatlas.errors import InputError
 from convatlas.explanation.costs import WEIGHTED, Cost, Family, arranged, cost_of, no_parameters, plain
 from convatlas.explanation.field import carried
+from convatlas.explanation.groups import Group, grouped
 from convatlas.explanation.layers import IMAGES, Anatomy, Layer, Note, Span, Step
 from convatlas.explanation.operators import with_biases, without_batch
 from convatlas.explanation.reach import Field, Reach, of_images
@@ -147,15 +148,6 @@ def differences(network: Network, card: Card) -> dict[str, Any]:
     return {name: ours for name, ours, theirs in pairs if ours != theirs}
 
 
-@dataclass
-class Group:
-    """The operations of one layer."""
-
-    name: str
-    path: str
-    operations: list[int] = field(default_factory=list)
-
-
 class Assembly:
     """From operations to layers."""
 
@@ -164,31 +156,12 @@ class Assembly:
         self.images = of_images(found.images)
         self.costs: list[Cost] = [cost_of(operation) for operation in found.operations]
         self.fields = carried(found.operations, self.images)
-        self.groups = list(self.grouped())
+        self.groups = grouped(found.operations, self.costs, found.leaves)
         self.owner = {index: group for group in self.groups for index in group.operations}
 
     def field(self, value: Value) -> Field:
         """What the units of a value see."""
         return self.images if value.operation < 0 else self.fields[value.operation][value.place]
-
-    def grouped(self) -> Iterator[Group]:
-        """A group for each call of a module without parts, and for each computation outside of such."""
-        taken: dict[str, int] = {}
-        groups: dict[int, Group] = {}
-
-        def unique(name: str) -> str:
-            taken[name] = taken.get(name, 0) + 1
-            return name if taken[name] == 1 else f"{name} ({taken[name]})"
-
-        for index, operation in enumerate(self.trace.operations):
-            if operation.path in self.trace.leaves and operation.path:
-                if operation.call not in groups:
-                    groups[operation.call] = Group(unique(operation.path), operation.path)
-                    yield groups[operation.call]
-                groups[operation.call].operations.append(index)
-            elif self.costs[index].kind:
-                kind = self.costs[index].kind.replace(" ", "_")
-                yield Group(unique(f"{operation.path}.{kind}".removeprefix(".")), operation.path, [index])
 
     def layers(self) -> tuple[tuple[Layer, ...], dict[str, int]]:
         """All layers, and the parameters that none of them uses."""

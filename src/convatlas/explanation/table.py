@@ -303,12 +303,19 @@ def probed_table(probe: "Probe", *, depth: int = 1, width: int = 80) -> Group:
         rows.add_row(*(line[place] for place in shown))
     about = Text("means and deviations (±) of what leaves the layer, and of the loss's gradient by it; dead: channels "
                  "that are 0 for all images; update: lr · |gradient| / |weights|", style="dim")  # fmt: skip
-    return Group(Text(probed_heading(probe), style="bold"), rows, *wrapped(about, width))
+    missing = [Text(f"left out: {words}", style="yellow")] if (words := probed_without(probe)) else []
+    prose = [part for line in (about, *missing) for part in wrapped(line, width)]
+    return Group(Text(probed_heading(probe), style="bold"), rows, *prose)
 
 
 def probed_heading(probe: "Probe") -> str:
     """What was pushed through, and what came of it."""
     return f"one batch of {some(probe.images, 'image')}: loss {probe.loss:.4f}; lr {probe.lr:g}"
+
+
+def probed_without(probe: "Probe") -> str:
+    """The layers of which a probe has nothing to say, and why; "" if there are none."""
+    return f"{', '.join(probe.left_out)}: what they answer has no mean" if probe.left_out else ""
 
 
 def probed_lines(probe: "Probe", depth: int) -> Iterator[tuple[str, ...]]:

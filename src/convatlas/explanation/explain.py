@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field, fields
+from dataclasses import fields, replace
 from fractions import Fraction
 from math import prod
 from pathlib import Path
@@ -14,11 +14,12 @@ import torch
 from torch import nn
 
 from convatlas.errors import InputError
-from convatlas.explanation.costs import WEIGHTED, Cost, Family, arranged, cost_of, plain
+from convatlas.explanation.costs import WEIGHTED, Cost, Family, arranged, cost_of, no_parameters, plain
 from convatlas.explanation.field import carried
 from convatlas.explanation.forward import trace
+from convatlas.explanation.groups import Group, grouped
 from convatlas.explanation.layers import IMAGES, Anatomy, Layer, Note, Span, Step
-from convatlas.explanation.operators import without_batch
+from convatlas.explanation.operators import with_biases, without_batch
 from convatlas.explanation.reach import Field, Reach, of_images
 from convatlas.explanation.trace import Operation, Size, Trace, Unfilled, Value
 from convatlas.models import build, list_models, model_card
@@ -148,26 +149,15 @@ def differences(network: Network, card: Card) -> dict[str, Any]:
     return {name: ours for name, ours, theirs in pairs if ours != theirs}
 
 
-@dataclass
-class Group:
-    """The operations of one layer."""
-
-    name: str
-    path: str
-    operations: list[int] = field(default_factory=list)
-    call: int | None = None
-    """The module's, where the group is one."""
-
-
 class Assembly:
     """From operations to layers."""
 
     def __init__(self, found: Trace) -> None:
-        self.trace = found
+        self.trace = found = replace(found, operations=with_biases(found.operations))
         self.images = of_images(found.images)
         self.costs: list[Cost] = [cost_of(operation) for operation in found.operations]
         self.fields = carried(found.operations, self.images)
-        self.groups = list(self.grouped())
+        self.groups = grouped(found.operations, self.costs, found.leaves)
         self.owner = {index: group for group in self.groups for index in group.operations}
         self.answers: dict[str, list[str]] = {}
         """The modules whose answer a layer computes, by its name."""
@@ -177,26 +167,6 @@ class Assembly:
     def field(self, value: Value) -> Field:
         """What the units of a value see."""
         return self.images if value.operation < 0 else self.fields[value.operation][value.place]
-
-    def grouped(self) -> Iterator[Group]:
-        """A group for each call of a module without parts, and for each computation outside of such."""
-        taken: dict[str, int] = {}
-        groups: dict[int, Group] = {}
-
-        def unique(name: str) -> str:
-            taken[name] = taken.get(name, 0) + 1
-            return name if taken[name] == 1 else f"{name} ({taken[name]})"
-
-        for index, operation in enumerate(self.trace.operations):
-            if operation.path in self.trace.leaves and operation.path:
-                if operation.call not in groups:
-                    name = unique(operation.path)
-                    groups[operation.call] = Group(name, operation.path, call=operation.call)
-                    yield groups[operation.call]
-                groups[operation.call].operations.append(index)
-            elif self.costs[index].kind:
-                kind = self.costs[index].kind.replace(" ", "_")
-                yield Group(unique(f"{operation.path}.{kind}".removeprefix(".")), operation.path, [index])
 
     def output(self, group: Group) -> Value:
         """What a layer gives: what its module answers, if the layer computes that, or else its last operation."""
@@ -229,11 +199,8 @@ class Assembly:
         if not shaped and (counted := plain(weights)) and counted.value == params:
             formulas += [counted.formula] if not any(f.startswith(f"{params:,} = ") for f in formulas) else []
         if shaped > params:
-            why = (
-                "the others are the same ones again" if params else "another layer has them too, where they are counted"
-            )
-            why = "the others are zeros" if idle else why
-            formulas.append(f"{params:,} of the {shaped:,} are parameters here: {why}")
+            zeros = f"{params:,} of the {shaped:,} are parameters here: the others are zeros"
+            formulas.append(zeros if idle else no_parameters(operations, shaped, params))
         if idle:
             formulas.append(f"{idle:,} of the products are with these zeros, and do not count")
         return Layer(

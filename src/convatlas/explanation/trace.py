@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any, NamedTuple
 
 import torch
@@ -33,6 +34,8 @@ class Weight:
 
     parameters: frozenset[str]
     shape: tuple[int, ...]
+    repeated: int = 1
+    """How often each of its numbers is in it: a weight that is expanded over tokens is no more numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +154,11 @@ def same(x: Tensor, *_: Any) -> Tensor:
 def normalized(x: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
     """What batch normalisation returns in evaluation."""
     return torch.empty_like(x), x.new_empty(0), x.new_empty(0)
+
+
+def repeats(tensor: Tensor) -> int:
+    """How often each number of an expanded tensor is in it."""
+    return prod(size for size, stride in zip(tensor.shape, tensor.stride(), strict=True) if size and not stride)
 
 
 aten = torch.ops.aten
@@ -288,7 +296,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.operations.append(Operation(self.name, path, call, arguments, values, pointwise))
         else:
             parameters = frozenset[str]().union(*(v.parameters for v in inputs if isinstance(v, Weight)))
-            known = [Weight(parameters, tuple(tensor.shape)) for tensor in outputs]
+            known = [Weight(parameters, tuple(tensor.shape), repeats(tensor)) for tensor in outputs]
         for tensor, value in zip(outputs, known, strict=True):
             self.learn(tensor, value)
         written = [a.name for a in func._schema.arguments if a.alias_info is not None and a.alias_info.is_write]

@@ -186,7 +186,7 @@ def fed_by(name: str, sources: Sequence[str], before: str) -> str:
 
 def cells(explanation: Anatomy, block: Block, name: str) -> tuple[str, ...]:
     """A block's cells."""
-    last = block.layers[-1]
+    last = block.last
     return (
         name + (f" ×{block.times}" if block.times > 1 else ""),
         size(block.output_shape),
@@ -203,7 +203,7 @@ def cells(explanation: Anatomy, block: Block, name: str) -> tuple[str, ...]:
 def placed(row: Row, columns: Sequence[Column], gap: int, *, width: int) -> Iterator[Text]:
     """A row with what is said about it: beside it where there is room, and else below."""
     beside, left = width >= WIDE, taken(columns, gap)
-    elementwise, last = sum(layer.elementwise for layer in row.block.layers), row.block.layers[-1]
+    elementwise, last = sum(layer.elementwise for layer in row.block.layers), row.block.last
     no_columns = [
         f"{amount(elementwise)} elementwise" if elementwise else "",
         begins(last),

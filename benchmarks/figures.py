@@ -40,7 +40,7 @@ WORKS = (
     Work("lenet", "mnist", 3),
     Work("lenet5", "mnist", 3),
     Work("resnet20", "cifar10", 1, ("--epochs", "15")),
-    Work("resnet20", "cifar10", 1, ("--recipe", "paper", "--epochs", "10")),
+    Work("resnet20", "cifar10", 1, ("--recipe", "paper", "--epochs", "5")),
 )
 
 

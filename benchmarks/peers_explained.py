@@ -24,17 +24,13 @@ from torch import nn
 import convatlas as ca
 
 TORCHVISION = re.compile("alexnet|vgg|googlenet|inception|resnet|resnext|densenet|shufflenet|vit")
-TIMM = (
-    "vgg*",
-    "inception_v*",
-    "*resnet*",
-    "resnetv2*",
-    "resnext*",
-    "densenet*",
-    "se*net*",
-    "legacy_se*",
-    "vit_*_patch16_224",
-)
+FILES = (
+    "vgg", "inception_v3", "inception_v4", "inception_resnet_v2", "resnet", "resnetv2", "senet", "sknet", "densenet",
+    "vision_transformer",
+)  # fmt: skip
+"""Those of timm that are of one family: all of their networks."""
+NAMES = ("*resnet*", "*resnext*")
+"""What networks of these families are called in its other files."""
 
 Made = tuple[str, tuple[int, int, int], Callable[[], nn.Module]]
 
@@ -46,7 +42,8 @@ def networks() -> Iterator[Made]:
             side = 299 if name == "inception_v3" else 224
             options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
             yield f"torchvision/{name}", (3, side, side), lambda n=name, o=options: torchvision.models.get_model(n, **o)
-    for name in sorted({name for pattern in TIMM for name in timm.list_models(pattern)}):
+    theirs = {name for file in FILES for name in timm.list_models(module=file)}
+    for name in sorted(theirs | {name for pattern in NAMES for name in timm.list_models(pattern)}):
         config = timm.get_pretrained_cfg(name)
         size = tuple(config.input_size) if config else (3, 224, 224)
         yield f"timm/{name}", size, lambda n=name: timm.create_model(n)

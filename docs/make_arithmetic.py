@@ -98,9 +98,9 @@ SECTIONS = {
         Call("VGG's has 102 M, or 103 rounded:", "dense_params(512 * 7 * 7, 4096, bias=False)"),
     ],
     "Whole networks": [
-        Call("GoogLeNet has 7 M parameters where slides say 5 M (and its paper 12 times fewer than AlexNet):",
+        Call("GoogLeNet has 7 M parameters, where slides say 5 M:",
              'ca.explain("googlenet").params'),
-        Call("which is this many times fewer than AlexNet's:",
+        Call("which is this many times fewer than AlexNet's, where its paper says 12 times:",
              'ca.explain("alexnet").params / ca.explain("googlenet").params'),
         Call("The AlexNet of the paper, whose second, fourth and fifth convolutions have two groups:",
              'ca.explain("alexnet").params'),
@@ -123,6 +123,32 @@ SECTIONS = {
         Call("A depthwise 3×3 with a 1×1 behind it, in the place of a 3×3 on 256 channels:",
              "saving(Conv(256, 256, 3).params, "
              "stack_params([Conv(256, 256, 3, groups=256), Conv(256, 256, 1)]))"),
+    ],
+    "Signal and gradient": [
+        Call("Layers that each pass on 0.8 of the gradient leave this of it after a hundred:", "0.8**100"),
+        Call("The slope of a sigmoid is 1/4 at most. Where weights keep a gradient as large as it is, eleven leave at "
+             "most:", "0.25**11"),
+        Call("A batch that is pushed through a perceptron of twelve layers says how large the gradient by the first "
+             "answer is, against that by the last. With sigmoids, and weights as Glorot and Bengio draw them, it "
+             "vanishes:",
+             "import torch\n"
+             "from torch import nn\n"
+             "from convatlas.explanation.probe import probe\n"
+             "\n"
+             "def left(activation, draw, layers=12):\n"
+             "    torch.manual_seed(0)\n"
+             "    parts = [part for _ in range(layers) for part in (nn.Linear(128, 128), activation())]\n"
+             "    for dense in parts[::2]:\n"
+             "        draw(dense.weight)\n"
+             "    net = nn.Sequential(*parts, nn.Linear(128, 10))\n"
+             "    signals = probe(net, torch.randn(64, 128), torch.arange(64) % 10).signals\n"
+             "    return signals[1].gradient_std / signals[2 * layers - 1].gradient_std\n"
+             "\n"
+             "left(nn.Sigmoid, nn.init.xavier_normal_)"),
+        Call("The cure is ReLUs, with weights as He et al. draw them:", "left(nn.ReLU, nn.init.kaiming_normal_)"),
+        Call("… through a hundred layers too:", "left(nn.ReLU, nn.init.kaiming_normal_, layers=100)"),
+        Call("where what the sigmoids leave is too little for float32:",
+             "left(nn.Sigmoid, nn.init.xavier_normal_, layers=100)"),
     ],
     "What if": [
         Call("Every sum of an explanation is one of these calls. Of a network in which something is changed they are "
@@ -148,12 +174,14 @@ def answer(call: str, names: dict[str, Any]) -> Any:
 
 
 def shown(value: Any) -> str:
-    """A number with its thousands apart, a ratio to two places, or sums in words."""
+    """A number with its thousands apart, a ratio to two places or digits, or sums in words."""
     if isinstance(value, Span):
         return f"{value.height} × {value.width}"
     if type(value) is tuple:
         return "\n# ".join(map(shown, value))
-    return f"{value:,}" if isinstance(value, int) else f"{value:.2f}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.2f}" if value >= 0.01 or not value else f"{value:.1e}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def made() -> str:

@@ -238,7 +238,7 @@ def make(folder: Path, *names: str, value: int = 0) -> Path:
         ("predict", "predict needs RUN: The folder of a run"),
         ("predict {run}", "predict needs pictures too"),
         ("train --lr fast", "--lr: could not convert string to float: 'fast'"),
-        ("train --optimizer lion", "invalid choice 'lion' for argument '--optimizer'"),
+        ("train --optimizer lion", "--optimizer takes adam, adamw or sgd, and not 'lion'"),
         ("train --epochs 0", "epochs is at least 1, and not 0"),
         ("train --data {tmp}/nothing", "there is no data '.*nothing'"),
         ("train --data {tmp}/empty", "empty is empty; name a folder with a folder of images for each class"),
@@ -276,7 +276,7 @@ def make(folder: Path, *names: str, value: int = 0) -> Path:
         ("predict tests/nothing-1 {tmp}/flat", "there is no run tests/nothing-1"),
         ("train --data tests/nothing", "there is no data 'tests/nothing'"),
         ("models nothing", "no model matches 'nothing'"),
-        ("models --sort depth", "'depth' for argument '--sort'"),
+        ("models --sort depth", "--sort takes error, history, macs, name, params or year, and not 'depth'"),
         ("data {tmp}/nothing", "there is no data"),
     ],
 )

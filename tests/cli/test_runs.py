@@ -142,7 +142,7 @@ def test_a_learning_rate_is_found_and_drawn(convatlas, tmp_path: Path) -> None:
         ("train --dry-run --data {tmp}/nothing", "there is no data"),
         ("train --sweep lrr=0.1", r"--sweep: a recipe has no 'lrr' \(nearest: lr\)"),
         ("train --sweep lr=fast", "lr is a number, and not 'fast'"),
-        ("train --logger tensorboard", "invalid choice 'tensorboard' for argument '--logger'"),
+        ("train --logger tensorboard", "--logger takes mlflow or wandb, and not 'tensorboard'"),
     ],
 )
 def test_what_is_wrong_is_one_sentence(

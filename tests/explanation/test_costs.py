@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from convatlas.explanation.arithmetic import adaptive_places, adaptive_size, norm_params, shuffled_channels
 from convatlas.explanation.explain import explain
@@ -105,3 +106,51 @@ def test_kinds_are_taken_together_by_what_they_compute() -> None:
     assert families == ["conv", "grouped", "pool", "shuffle", "attention", "dense"]
     lenet = explain("lenet5")
     assert (lenet["s2.pool"].family, lenet["output"].family) == ("pool", "dense")
+
+
+def tokens(x: Tensor) -> Tensor:
+    """Which do not lie one behind the other, so that torch multiplies and adds the bias apart."""
+    return x.flatten(2).transpose(1, 2)
+
+
+@pytest.mark.parametrize(
+    ("function", "formulas"),
+    [
+        (lambda m, x: m.part(tokens(x)), ("30 = 5 · (5 + 1)", "100 = 4 · 5 · 5")),
+        (lambda m, x: m.part(x.permute(0, 2, 3, 1)), ("30 = 5 · (5 + 1)", "100 = 2 · 2 · 5 · 5")),
+        (lambda m, x: F.linear(tokens(x), m.part.weight), ("25 = 5 · 5", "100 = 4 · 5 · 5")),
+        (lambda m, x: tokens(x).contiguous() @ m.part.weight, ("25 = 5 · 5", "100 = 4 · 5 · 5")),
+    ],
+)
+def test_a_dense_layer_on_tokens_has_the_formula_of_its_own_weights(function: Any, formulas: tuple[str, ...]) -> None:
+    layer = explain(Applied(function, part=nn.Linear(5, 5)), (5, 2, 2)).layers[-1]
+    assert (layer.kind, layer.formulas) == ("dense", formulas)
+
+
+def test_attention_on_tokens_says_how_its_parameters_come_about() -> None:
+    part = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    found = explain(Applied(lambda m, x: m.part(tokens(x)), part=part), (8, 4, 4))
+    said = {layer.params: layer.formulas[0] for layer in found.layers if layer.params}
+    assert sum(said) + 16 == found.params == sum(p.numel() for p in part.parameters())  # two normalisations of 16
+    assert said[216] == "216 = 24 · (8 + 1)"
+    assert all(formula.startswith(f"{params:,} = ") for params, formula in said.items())
+
+
+def test_weights_that_are_no_parameters_are_said_to_be_none() -> None:
+    class Blur(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("kernel", torch.ones(3, 1, 3, 3) / 9)
+            self.bias = nn.Parameter(torch.zeros(3))
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = F.conv2d(x, self.kernel, groups=3)  # type: ignore[arg-type]
+            x = F.conv2d(x, self.kernel, self.bias, groups=3)  # type: ignore[arg-type]
+            return F.conv2d(x, 2 * x[:, :, :1, :1])
+
+    last = [layer.formulas[-1] for layer in explain(Blur(), (3, 8, 8)).layers if layer.macs]
+    assert last == [
+        "the 27 are a fixed tensor, and no parameters",
+        "3 of the 30 are parameters here: the others are a fixed tensor",
+        "the 3 are computed from the image, and no parameters",
+    ]

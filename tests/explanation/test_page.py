@@ -116,6 +116,16 @@ def test_the_page_says_what_feeds_a_layer_and_how_much_memory_its_output_takes(
     assert "from " not in words.partition("Layer by layer")[2].partition("sees, pixels")[2]
 
 
+def test_the_page_says_what_else_a_layer_computes_and_where_its_first_unit_looks(
+    explained: dict[str, Explanation],
+) -> None:
+    e = explained["alexnet"]
+    layer = e["pool2"]
+    assert (layer.elementwise, layer.offset) == (256 * 13 * 13 * 9, (-16, -16))  # conv2 pads by 2 units 8 pixels apart
+    words = Elements(e.to_html()).words
+    assert "13 = ⌊(27 − 3 + 2·0) / 2⌋ + 1389,376 elementwise operationsbegins at pixel −16" in words
+
+
 def test_the_modules_add_up(explained: dict[str, Explanation]) -> None:
     def rows(part: Row | Module) -> list[Row]:
         return [part] if isinstance(part, Row) else [row for each in part.parts for row in rows(each)]
@@ -172,6 +182,16 @@ def test_the_unit_that_is_shown_is_the_middle_one(explained: dict[str, Explanati
     assert field(e["fc6.dense"], e.input_size) == "-64 -64 355 355 0 0"
     tokens = explained["vit_b_16"]
     assert field(tokens["tokens.addition"], tokens.input_size) == "96 96 16 16 16 16"
+
+
+def test_units_in_uneven_steps_are_not_said_to_see_as_much_and_the_one_that_is_shown_stands_on_a_pixel() -> None:
+    size = (3, 32, 32)
+    e = explain(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Upsample(scale_factor=2), nn.Conv2d(4, 4, 3)), size)
+    assert says(e["0"], size) == "0: a unit sees 3 × 3 pixels. The next unit sees as much, 1 pixel on."
+    assert says(e["1"], size) == "1: a unit sees at most 3 × 3 pixels. The next is 0.5 pixels on, in the mean."
+    assert says(e["2"], size) == "2: a unit sees at most 4 × 4 pixels. The next is 0.5 pixels on, in the mean."
+    # Unit 28 of 60 repeats unit 14 of the convolution before, which begins at pixel 14.
+    assert field(e["1"], size) == "14 14 3 3 0.5 0.5"
 
 
 def test_a_first_block_with_branches_is_drawn_and_those_like_it_are_not(explained: dict[str, Explanation]) -> None:

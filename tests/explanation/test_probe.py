@@ -1,16 +1,19 @@
 """Signal and gradient, against numbers that were worked out otherwise."""
 
+import io
 import math
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import convatlas as ca
 from convatlas.explanation.probe import probe
+from convatlas.explanation.table import probed_table
 
 
 def perceptron(activation: type[nn.Module], layers: int = 12, width: int = 128) -> nn.Sequential:
@@ -109,7 +112,7 @@ def test_the_names_are_those_of_the_explanation_and_what_passes_through_is_none(
     assert len(set(names)) == len(names)
 
 
-def test_what_a_block_computes_outside_of_its_parts_is_the_blocks() -> None:
+def test_what_a_block_computes_outside_of_its_parts_has_the_name_that_explain_gives_it() -> None:
     class Block(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -122,11 +125,89 @@ def test_what_a_block_computes_outside_of_its_parts_is_the_blocks() -> None:
     net = nn.Sequential(nn.Sequential(nn.Linear(4, 4)), Block())
     x = torch.randn(8, 4)
     found = probe(net, x, torch.arange(8) % 4)
-    assert [signal.name for signal in found.signals] == ["0.0", "1.dense", "1"]
-    assert found["1"].activation_mean == pytest.approx(net(x).mean().item())
+    assert [signal.name for signal in found.signals] == ["0.0", "1.dense", "1.addition", "1.ReLU"]
+    assert found["1.ReLU"].activation_mean == pytest.approx(net(x).mean().item())
+    before = net[1].dense(net[0](x)) + net[0](x)  # type: ignore[union-attr, operator]
+    assert found["1.addition"].activation_mean == pytest.approx(before.mean().item())
     (first, _), (second, within) = found.blocks(1)
-    assert (first.name, second.name, len(within)) == ("0", "1", 2)
-    assert (second.update, second.activation_mean) == (found["1.dense"].update, found["1"].activation_mean)
+    assert (first.name, second.name, len(within)) == ("0", "1", 3)
+    assert (second.update, second.activation_mean) == (found["1.dense"].update, found["1.ReLU"].activation_mean)
+
+
+class Functional(nn.Module):
+    """Whose second convolution and activations are no modules; the first activation is dead."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.dense = nn.Conv2d(1, 8, 3), nn.Linear(8, 10)
+        self.weight = nn.Parameter(torch.randn(8, 8, 3, 3) / 8)
+        self.kept: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.conv2d(F.relu(self.conv(x) - 100) + 1, self.weight)
+        self.kept = [x]
+        return self.dense(x.mean((2, 3)))  # type: ignore[no-any-return]
+
+
+def test_operations_that_are_no_modules_are_probed_too() -> None:
+    net, images, labels = Functional(), torch.randn(8, 1, 12, 12), torch.arange(8)
+    found = probe(net, images, labels, lr=0.1)
+    names = ["conv", "subtraction", "ReLU", "addition", "convolution", "global_average_pooling", "dense"]
+    assert [signal.name for signal in found.signals] == names
+    assert (found["subtraction"].dead, found["ReLU"].dead) == (0, 1)
+    loss = F.cross_entropy(net(images), labels)
+    (gradient,) = torch.autograd.grad(loss, net.kept, retain_graph=True)
+    loss.backward()
+    assert found["convolution"].gradient_std == pytest.approx(gradient.std(correction=0).item(), rel=1e-4)
+    assert net.weight.grad is not None
+    assert found["convolution"].update == pytest.approx((0.1 * net.weight.grad.norm() / net.weight.norm()).item())
+    assert found["conv"].update == 0  # nothing comes back through what is dead
+
+
+def test_layers_that_answer_with_several_tensors_are_probed_by_the_first() -> None:
+    class Tokens(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.lstm, self.attend = nn.LSTM(12, 8, batch_first=True), nn.MultiheadAttention(8, 2, batch_first=True)
+            self.dense = nn.Linear(8, 10)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x, _ = self.lstm(x.flatten(2).transpose(1, 2))
+            x, _ = self.attend(x, x, x)
+            return self.dense(x[:, -1])  # type: ignore[no-any-return]
+
+    net, images = Tokens(), torch.randn(8, 12, 2, 3)
+    found = probe(net, images, torch.arange(8))
+    names = [signal.name for signal in found.signals]
+    assert set(names) == {layer.name for layer in ca.explain(net, (12, 2, 3)).layers}
+    answer, _ = net.lstm(images.flatten(2).transpose(1, 2))
+    assert found["lstm"].activation_std == pytest.approx(answer.std(correction=0).item(), rel=1e-5)
+    assert found["lstm"].update
+    projected = F.linear(answer, net.attend.in_proj_weight, net.attend.in_proj_bias)
+    assert found["attend.dense"].activation_mean == pytest.approx(projected.mean().item(), rel=1e-4)
+    attended, _ = net.attend(answer, answer, answer)
+    assert found["attend.dense (2)"].activation_mean == pytest.approx(attended.mean().item(), rel=1e-4)
+
+
+def test_what_has_no_mean_is_said_to_be_left_out() -> None:
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dense = nn.Linear(4, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.dense(x.flatten(1))
+            return x * (x > 0)
+
+    found = probe(Masked(), torch.randn(4, 1, 2, 2), torch.arange(4))
+    assert [signal.name for signal in found.signals] == ["dense", "multiplication"]
+    assert found.to_dict()["left_out"] == ("gt",)
+    written = io.StringIO()
+    Console(file=written, width=80).print(probed_table(found))
+    assert "left out: gt: what they answer has no mean" in written.getvalue()
+    assert "Left out: gt: what they answer has no mean." in ca.explain(Masked(), (1, 2, 2)).to_html(probe=found)
 
 
 def test_a_module_that_is_called_twice_and_one_that_writes_in_place_are_seen_as_they_answer() -> None:

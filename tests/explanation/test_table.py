@@ -105,6 +105,17 @@ def test_what_feeds_a_layer_is_said_where_it_is_not_the_line_above() -> None:
     assert not any("  from " in line for line in printed(ca.explain("alexnet"), depth=3, width=160).splitlines())
 
 
+def test_memory_and_elementwise_operations_stand_in_the_table_or_below() -> None:
+    explanation = ca.explain("alexnet")
+    assert explanation["pool2"].activation_bytes == 4 * 256 * 13 * 13
+    for width, expected in ((140, "pool2  256×13×13  173.06 kB"), (60, "memory 173.06 kB")):
+        text = printed(explanation, width=width)
+        assert expected in text
+        assert "389.38 k elementwise;  begins at pixel −16" in text
+    uneven = ca.explain(nn.Sequential(nn.Conv2d(3, 4, 3, padding=(2, 0))), (3, 8, 8))
+    assert "begins at pixel −2 down, 0 across" in printed(uneven)
+
+
 def test_what_is_printed_of_the_paper_is_said_to_be_of_the_unchanged_network() -> None:
     text = printed(ca.explain("resnet18", shortcut="A"))
     assert "changed: shortcut A; what is printed is of the network without that" in text

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convatlas.errors import InputError
+from convatlas.explanation.blocks import divided
+from convatlas.explanation.boxes import boxed
 from convatlas.explanation.explain import Explanation, explain
 from convatlas.models import build
 
@@ -160,6 +162,25 @@ def test_a_recurrent_layer_counts_the_products_with_what_comes_from_the_image() 
     (lstm,) = explain(module, (8, 4, 4)).layers
     assert (lstm.params, lstm.macs) == (sum(p.numel() for p in module.parameters()), 16 * 4 * 6 * 8 + 15 * 4 * 6 * 6)
     assert [note.kind for note in lstm.notes] == ["unfollowed"]
+    assert (lstm.output_shape, lstm.activation_bytes) == ((16, 6), 4 * 16 * 6)
+
+
+def test_what_a_recurrent_layer_gives_is_all_of_its_steps() -> None:
+    module = Applied(lambda m, x: m.lstm(x.flatten(2).permute(2, 0, 1))[0], lstm=nn.LSTM(4, 8))
+    (lstm,) = explain(module, (4, 30, 30)).layers
+    assert (lstm.output_shape, lstm.activation_bytes) == ((900, 1, 8), 28_800)
+
+
+def test_attention_that_answers_its_weights_too_has_the_shape_of_its_tokens() -> None:
+    module = Applied(lambda m, x: m.head(m.attend(*[tokens(x)] * 3)[0]), head=nn.Linear(32, 10))
+    module.attend = nn.MultiheadAttention(32, 4, batch_first=True)
+    found = explain(module, (32, 4, 4))
+    assert found["attend.dense (2)"].answers == ("attend",)
+    assert [(block.name, block.output_shape) for block in divided(found.layers, 1)] == [
+        ("attend", (16, 32)), ("head", (16, 10)),
+    ]  # fmt: skip
+    drawn = boxed(found, list(found.layers), "", 1)
+    assert next(box.shape for box in drawn if box.name == "attend") == (16, 32)
 
 
 def test_what_has_no_rule_is_said_to_be_left_out() -> None:
@@ -185,9 +206,14 @@ def branching() -> nn.Module:
 
 
 def test_a_module_that_looks_at_numbers_is_refused_by_operation_and_module() -> None:
-    with pytest.raises(InputError, match=r"^local_scalar_dense in the network itself needs numbers.*; give real=True"):
+    with pytest.raises(
+        InputError,
+        match=r"^local_scalar_dense in the network itself, at line \d+ of test_trace.py, needs .*; give real=True$",
+    ):
         explain(branching(), (1, 9, 9))
-    with pytest.raises(InputError, match=r"^local_scalar_dense in 0 \(Applied\) needs numbers"):
+    with pytest.raises(
+        InputError, match=r"^local_scalar_dense in 0 \(Applied\), at line \d+ of test_trace.py, needs numbers"
+    ):
         explain(nn.Sequential(branching()), (1, 9, 9))
 
 
@@ -248,9 +274,99 @@ def test_a_refusal_ends_with_what_would_do_if_there_is_something(module: nn.Modu
     assert str(refused.value).endswith(says)
 
 
-def test_a_network_of_the_atlas_says_itself_what_it_takes() -> None:
-    with pytest.raises(InputError, match="alexnet takes 227×227 images, for which it is made, and got 100×100"):
-        explain("alexnet", (3, 100, 100))
+def in_windows(m: Any, x: Tensor) -> Tensor:
+    """Maps of a stride of 4, cut into windows of 7×7."""
+    y = m.stem(x)
+    return y.view(1, 4, y.shape[2] // 7, 7, y.shape[3] // 7, 7).transpose(3, 4).flatten(-2)
+
+
+def by_sixteen(_: Any, x: Tensor) -> Tensor:
+    assert x.shape[2] % 16 == 0, "the height is a multiple of 16"
+    return x * 2
+
+
+def by_seven(m: Any, x: Tensor) -> Tensor:
+    if (y := m.stem(x)).shape[2] % 7:
+        raise ValueError("the height is a multiple of 7")
+    return y
+
+
+@pytest.mark.parametrize(
+    ("module", "side", "fit"),
+    [
+        (Applied(in_windows, stem=nn.Conv2d(3, 4, 4, 4)), 200, (199, 224)),
+        (Applied(by_sixteen), 200, (192, 208)),
+        (Applied(by_seven, stem=nn.Conv2d(3, 4, 3)), 200, (198, 205)),
+        (Applied(lambda m, x: m.a(x) + F.interpolate(m.a(m.a(x)), scale_factor=2), a=nn.Conv2d(3, 3, 2, 2)),
+         202, (201, 204)),
+    ],
+)  # fmt: skip
+def test_of_sizes_that_fit_here_and_there_the_nearest_are_named(
+    module: nn.Module, side: int, fit: tuple[int, int]
+) -> None:
+    with pytest.raises(InputError) as refused:
+        explain(module, (3, side, side))
+    below, above = fit
+    assert str(refused.value).endswith(f"; images of 3×{below}×{below} and 3×{above}×{above} fit")
+    for other in range(below, above + 1):
+        if other in fit:
+            module(torch.zeros(1, 3, other, other))
+        elif other > side:
+            with pytest.raises((RuntimeError, ValueError, AssertionError)):
+                module(torch.zeros(1, 3, other, other))
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "says"),
+    [
+        ("alexnet", (3, 50, 50), "alexnet takes 227×227 images, for which it is made, and got 50×50: images of 3×50×50 "
+         "get as far as pool5 (MaxPool2d), which says: Given input size"),
+        ("alexnet", (3, 300, 300), "and got 300×300: fc6.dense (Linear) takes 9216 features, and of images of "
+         "3×300×300 it gets 16384"),
+        ("lenet", (1, 8, 8), "lenet takes 28×28 images, for which it is made, and got 8×8"),
+    ],
+)  # fmt: skip
+def test_a_network_of_the_atlas_says_what_it_takes_and_where_it_fails(name: str, size: Any, says: str) -> None:
+    with pytest.raises(InputError) as refused:
+        explain(name, size)
+    assert says in str(refused.value)
+
+
+def undefined(m: Any, x: Tensor) -> Any:
+    return m.stem(x) + nowhere  # type: ignore[name-defined]  # noqa: F821
+
+
+@pytest.mark.parametrize(
+    ("function", "says"),
+    [
+        (undefined, "images of 3×8×8 get as far as block (Applied), at line {}, which says: name 'nowhere' is not"),
+        (lambda m, x: torch.from_numpy(m.stem(x).numpy()), "block (Applied), at line {}, needs numbers, and here none"),
+        (lambda m, x: m.stem(x).tolist(), "to_copy in block (Applied), at line {}, needs numbers, and here none"),
+        (lambda m, x: m.stem(x).nonzero(), "nonzero in block (Applied), at line {}, needs numbers, and here none are "
+         "computed; give real=True"),
+        (lambda m, x: m.stem(x).view(7, -1), "get as far as block (Applied), at line {}, which says: shape"),
+        (lambda m, x: m.norm(m.stem(x)), "get as far as block.norm (BatchNorm2d), which says: running_mean"),
+    ],
+)  # fmt: skip
+def test_an_error_is_of_the_innermost_module_that_is_open_and_of_a_line_of_its_own(function: Any, says: str) -> None:
+    block = Applied(function, stem=nn.Conv2d(3, 4, 1), norm=nn.BatchNorm2d(5))
+    with pytest.raises(InputError) as refused:
+        explain(Applied(lambda m, x: m.last(m.block(x)), block=block, last=nn.ReLU()), (3, 8, 8))
+    line = function.__code__.co_firstlineno + (function is undefined)
+    said = str(refused.value)
+    assert says.format(f"{line} of test_trace.py") in said
+    assert "torch.fx" not in said
+
+
+def test_an_error_that_a_module_catches_is_not_the_one_that_ends_it() -> None:
+    def forward(m: Any, x: Tensor) -> Tensor:
+        try:
+            return m.wrong(x)
+        except RuntimeError:
+            return m.a(x).view(7, -1)
+
+    with pytest.raises(InputError, match=r"get as far as the network itself, at line \d+ of test_trace.py, which says"):
+        explain(Applied(forward, wrong=nn.Conv2d(5, 4, 1), a=nn.Conv2d(3, 4, 1)), (3, 8, 8))
 
 
 class Written(nn.Module):

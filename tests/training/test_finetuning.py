@@ -1,12 +1,14 @@
 """Trained networks learn on: what is frozen stays, what is new learns, and what was killed goes on."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from trained import equal, go, weights
 
 import convatlas as ca
@@ -16,6 +18,7 @@ from convatlas.errors import InputError
 from convatlas.models import build
 from convatlas.training.finetuning import finetune
 from convatlas.training.freezing import frozen_stages
+from convatlas.training.job import asked_otherwise
 from convatlas.training.run import Run
 
 
@@ -63,6 +66,46 @@ def test_images_are_prepared_as_in_the_run_that_the_weights_are_of(shapes: Path,
     before = Recipe.read(first.directory / "recipe.yaml")
     for name in ("size", "in_channels", "mean", "std"):
         assert getattr(recipe, name) == getattr(before, name)
+
+
+def test_the_classifier_is_new_where_as_many_classes_are_others(shapes: Path, tmp_path: Path) -> None:
+    first = go(Recipe(model="plain20", data=str(shapes), size=12, epochs=1), tmp_path / "first")
+    others = shutil.copytree(shapes, tmp_path / "others")
+    (others / "square").rename(others / "box")
+    (others / "standing").rename(others / "tall")
+    for data, new in ((shapes, False), (others, True)):
+        recipe = Recipe(
+            model="plain20", data=str(data), weights=str(first.directory), epochs=1, freeze="conv4_x", lr=1e-9
+        )
+        tuned = go(recipe, tmp_path / str(new))
+        before, now = (weights(run)["fc.weight"] for run in (first, tuned))
+        assert torch.allclose(before, now, atol=1e-4) is not new
+
+
+def test_what_a_fine_tuning_recipe_leaves_open_is_as_the_network_has_it() -> None:
+    recipe = Recipe.named("finetuning", model="lenet5")
+    assert (recipe.model, recipe.fit, recipe.precision, recipe.lr) == ("lenet5", "pad", "32", 0.02)
+
+
+def test_grey_pictures_are_not_mirrored_in_a_network_for_colours_either(shapes: Path, tmp_path: Path) -> None:
+    recipe = Recipe(model="plain20", data=str(shapes), size=8, epochs=1)
+    assert Recipe.read(go(recipe, tmp_path / "colour").directory / "recipe.yaml").flip is True
+    for path in shapes.rglob("*.png"):
+        Image.open(path).convert("L").save(path)
+    assert Recipe.read(go(recipe, tmp_path / "grey").directory / "recipe.yaml").flip is False
+
+
+def test_a_run_is_what_is_asked_for_by_another_path_and_not_with_other_data(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = go(Recipe(model="plain20", data=str(shapes), size=12, in_channels=1, epochs=1), tmp_path / "first")
+    monkeypatch.chdir(tmp_path)
+    asked = Recipe(model="plain20", data=shapes.name, weights="first", epochs=1)
+    whole = Recipe.read(go(asked, tmp_path / "tuned").directory / "recipe.yaml")
+    assert not asked_otherwise(asked, whole)
+    assert asked_otherwise(replace(asked, data="digits"), whole) == f"data is '{shapes}' there, and 'digits' here"
+    assert "mean is " in asked_otherwise(replace(asked, mean=(0.1,)), whole)
+    assert first.directory.is_dir()
 
 
 def test_a_fine_tuned_run_goes_on_without_the_weights_that_it_began_with(

@@ -137,7 +137,7 @@ def test_a_batch_of_one_pixel_cannot_be_normalised(shapes: Path, tmp_path: Path)
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_signal_ends_a_run_cleanly_with_the_best_weights_kept(tmp_path: Path, number: int) -> None:
     words = ["train", "lenet", "--epochs", "5000", "--no-compile", "--output", str(tmp_path / "run")]
     child = subprocess.Popen(

@@ -94,6 +94,8 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before_it_and_said(
     before = weights(run)
     assert all(torch.equal(v, before[k]) for k, v in weights(ca.resume(run.directory)).items())
     assert re.search(r"the checkpoint .* is damaged; the one before it is taken", capsys.readouterr().err)
+    assert newest.with_suffix(".damaged").exists()
+    assert not newest.exists() or newest.read_bytes() != content  # and the places are for whole ones
 
 
 def test_resuming_on_other_data_is_refused(shapes: Path, tmp_path: Path) -> None:
@@ -162,7 +164,7 @@ def test_a_resumed_and_interrupted_run_has_the_weights_that_its_record_names(
 
 def test_a_killed_run_resumes_to_the_weights_of_one_that_was_never_stopped(tmp_path: Path) -> None:
     code = "from convatlas.training import loop; loop.SAVE_EVERY = 0.0; from convatlas.cli import main; main()"
-    words = ["train", "plain20", "--size", "12", "--epochs", "6", "--batch-size", "512", "--colour", "0.2"]
+    words = ["train", "plain20", "--size", "8", "--epochs", "6", "--batch-size", "512", "--colour", "0.2"]
     command = [sys.executable, "-c", code, *words, "--output", str(tmp_path / "parts")]
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     until = time.monotonic() + 120

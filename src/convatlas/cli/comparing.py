@@ -20,7 +20,7 @@ class CompareOptions:
     input: Annotated[tuple[int, int, int] | None, IMAGE_SIZE] = None
     """The channels, height and width of the images; if not given, as each network has it."""
     real: bool = False
-    """Compute with weights on the processor, for modules that look at what they compute."""
+    """Compute with weights on the processor, from an image of zeros, for modules that look at what they compute."""
     chart: Annotated[Path | None, arg(metavar="FILE")] = None
     """Draw the published errors against the cost, as a .png, .svg or .pdf."""
     json: bool = False

@@ -29,6 +29,8 @@ ENDINGS: dict[str, Form] = {
     ".html": "html", ".svg": "svg", ".dot": "dot", ".gv": "dot", ".mmd": "mermaid", ".json": "json",
 }  # fmt: skip
 """What a file holds, by the end of its name."""
+TEXTS = ("", ".txt", ".md")
+"""The ends of names that say nothing of it: a table, or what --format asks for."""
 
 
 def image_size(words: list[str]) -> tuple[int, int, int]:
@@ -69,7 +71,7 @@ class ExplainOptions:
     picture: Annotated[Path | None, arg(metavar="FILE")] = None
     """For --format html: the photograph on which receptive fields are shown."""
     real: bool = False
-    """Compute with weights on the processor, for a module that looks at what it computes."""
+    """Compute with weights on the processor, from an image of zeros, for a module that looks at what it computes."""
     verify: bool = False
     """Hold the receptive fields against gradients; the exit status is 1 where they disagree, or none can be."""
     probe: Annotated[str | None, arg(metavar="DATA")] = None
@@ -130,6 +132,9 @@ def form_of(options: ExplainOptions) -> Form:
     ending = ENDINGS.get(options.output.suffix.lower()) if options.output else None
     if asked and ending and asked != ending:
         raise InputError(f"{options.output} is named as {ending}, and {asked} is asked for: change one of the two")
+    if options.output and not ending and options.output.suffix.lower() not in TEXTS:
+        endings = ", ".join((*TEXTS[1:], *ENDINGS))
+        raise InputError(f"explain writes files that end in {endings}, and not {options.output}")
     return asked or ending or "table"
 
 
@@ -202,7 +207,9 @@ def own(name: str) -> "nn.Module":
         except Exception as error:
             raise InputError(f"{name}() ends with {type(error).__name__}: {error}") from error
     if not isinstance(made, nn.Module):
-        raise InputError(f"{name}() returns a {type(made).__name__}, and has to return a torch.nn.Module")
+        raise InputError(
+            f"{name}() has to return a torch.nn.Module, and what it returns is of type {type(made).__name__}"
+        )
     return made
 
 

@@ -79,6 +79,10 @@ def complaint(box: str, known: list[str], words: list[str]) -> str:
             "every value but the first follows the name of its option"
         )  # fmt: skip
         return f"there is no place for {word!r}: {rule}"
+    if found := re.fullmatch(r"invalid choice '(.*)' for argument '(\S+)'. Expected one of \((.*)\)", said):
+        word, option, choices = found.groups()
+        allowed = sorted(set(re.findall(r"'([^']*)'", choices)) - {"None"})  # as a set, tyro has them in any order
+        return f"{option} takes {', '.join(allowed[:-1])} or {allowed[-1]}, and not {word!r}"
     for theirs, ours in SAYINGS:
         said = re.sub(theirs, ours, said)
     return said

@@ -84,6 +84,12 @@ class Held(ABC):
         """The images of a step in an order in which several processes had best share them, each some in a row."""
         return index
 
+    def grey(self) -> bool:
+        """Whether the images of the sample have no colours, though they may come in three channels."""
+        return all(
+            bool((some == some[:, :1]).all()) for images in self.sample() for some in torch.split(images, SAMPLE)
+        )
+
     def moments(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and deviation of each channel over the sample, of pixels scaled to 0…1, to four digits."""
         # A histogram of the 256 values is exact, and takes no float copy of the images.

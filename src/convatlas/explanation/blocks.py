@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from convatlas.explanation.layers import Anatomy, Layer, Span
+from convatlas.explanation.layers import Anatomy, Layer, Span, answering
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +32,15 @@ class Block:
         return ", ".join(kind if count == 1 else f"{count} × {kind}" for kind, count in counts.items())
 
     @property
+    def last(self) -> Layer:
+        """The layer that computes what the block gives."""
+        parts = self.layers[-1].name.split(".")[: self.name.count(".") + 1]
+        return answering(".".join(parts), self.layers)
+
+    @property
     def output_shape(self) -> tuple[int, ...]:
-        """Of its last layer, without the batch."""
-        return self.layers[-1].output_shape
+        """What it gives, without the batch."""
+        return self.last.output_shape
 
     @property
     def params(self) -> int:
@@ -86,11 +92,7 @@ def divided(layers: Sequence[Layer], level: int, *, fold: bool = True) -> list[B
 
 def follows(block: Block, before: Block) -> bool:
     """Whether a block is one of a numbered row, and computed from the one before it alone."""
-    return (
-        len(block.layers) > 1
-        and block.name.rpartition(".")[2].isdecimal()
-        and block.sources == (before.layers[-1].name,)
-    )
+    return len(block.layers) > 1 and block.name.rpartition(".")[2].isdecimal() and block.sources == (before.last.name,)
 
 
 def likeness(block: Block) -> tuple[object, ...]:

@@ -9,7 +9,7 @@ from math import prod
 
 from convatlas.errors import InputError
 from convatlas.explanation.costs import Family
-from convatlas.explanation.layers import IMAGES, Anatomy, Layer
+from convatlas.explanation.layers import IMAGES, Anatomy, Layer, answering
 from convatlas.wording import nearest, some
 
 FEW = 4
@@ -181,8 +181,9 @@ def boxed(explanation: Anatomy, layers: list[Layer], part: str, depth: int) -> l
     for group in groups.values():
         names = {layer.name for layer in group}
         feeding = list(dict.fromkeys(name for layer in group for name in layer.inputs if name not in names))
-        at, last, main = len(boxes), group[-1], [layer for layer in group if layer.name not in trimming] or group
+        at, main = len(boxes), [layer for layer in group if layer.name not in trimming] or group
         name = common(stem(layer.name, part, depth) for layer in main)
+        last = answering(name, group) if group[-1].name.startswith(f"{name}.") else group[-1]
         finest = max((strides[source] for source in feeding), default=1)
         boxes.append(
             Box(

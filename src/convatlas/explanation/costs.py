@@ -273,10 +273,12 @@ def product(operation: Operation) -> Cost:
         return Cost("product", "attention", macs=macs.value, formulas=said(macs))
     added = operation.arguments["self"]
     bias = [added.shape] if isinstance(added, Weight) and added not in (left, right) else []
-    if weight is right and len(weight.shape) == 2 and bias in ([], [(columns,)]):
+    # The same matrix for each row of tokens is one.
+    single = prod(weight.shape[:-2]) == weight.repeated
+    if weight is right and single and len(weight.shape) > 1 and bias in ([], [(columns,)]):
         params = dense_params(inner, columns, bias=bool(bias))
     else:
-        params = tensor_params([weight.shape, *bias])
+        params = tensor_params([weight.shape[-2:] if single else weight.shape, *bias])
     return Cost("dense", "dense", macs=macs.value, params=params.value, formulas=said(params, macs))
 
 
@@ -308,6 +310,21 @@ def arranged(operations: Sequence[Operation]) -> Cost | None:
         if swaps and len(x) == 4 and len(groups) == 5 and groups[3:] == x[2:] and operations[-1].output.shape == x:
             return Cost("channel shuffle", "shuffle", formulas=said(shuffled_channels(x[1], groups[1])))
     return None
+
+
+def no_parameters(operations: Sequence[Operation], shaped: int, params: int) -> str:
+    """Why of the `shaped` numbers that operations use as weights, `params` alone are parameters that count here."""
+    given = [operation.arguments.get(name) for operation in operations for name in ("weight", "bias")]
+    fixed = any(isinstance(weight, Weight) and not weight.parameters for weight in given)
+    if not any(weight.parameters for operation in operations for weight in operation.weights):
+        return f"the {shaped:,} are {'a fixed tensor' if fixed else 'computed from the image'}, and no parameters"
+    if fixed:
+        why = "the others are a fixed tensor"
+    elif params:
+        why = "the others are the same ones again"
+    else:
+        why = "another layer has them too, where they are counted"
+    return f"{params:,} of the {shaped:,} are parameters here: {why}"
 
 
 def plain(weights: Sequence[Weight]) -> Sum | None:

@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field, fields
+from dataclasses import fields, replace
 from fractions import Fraction
 from math import prod
 from pathlib import Path
@@ -14,12 +14,14 @@ import torch
 from torch import nn
 
 from convatlas.errors import InputError
-from convatlas.explanation.costs import WEIGHTED, Cost, Family, arranged, cost_of, plain
+from convatlas.explanation.costs import WEIGHTED, Cost, Family, arranged, cost_of, no_parameters, plain
 from convatlas.explanation.field import carried
+from convatlas.explanation.forward import trace
+from convatlas.explanation.groups import Group, grouped
 from convatlas.explanation.layers import IMAGES, Anatomy, Layer, Note, Span, Step
-from convatlas.explanation.operators import without_batch
+from convatlas.explanation.operators import with_biases, without_batch
 from convatlas.explanation.reach import Field, Reach, of_images
-from convatlas.explanation.trace import Operation, Size, Trace, Unfilled, Value, trace
+from convatlas.explanation.trace import Operation, Size, Trace, Unfilled, Value
 from convatlas.models import build, list_models, model_card
 from convatlas.network import Network
 from convatlas.registry import Card
@@ -69,9 +71,9 @@ def explain(model: Model, input_size: Size | None = None, *, real: bool = False,
     """What `model`, a name, a run's folder or any module, is made of, on images of `input_size` (C, H, W).
 
     One forward pass on the meta device, in which no weights are allocated and nothing is computed; `real` makes it on
-    the processor, for modules that look at what they compute. `changes` are fields of a named network's spec. Raises
-    InputError for an unknown name or change, a folder that holds no run, images that the network does not take, and a
-    module that cannot be run so.
+    the processor, with an image of zeros, for modules that look at what they compute. `changes` are fields of a named
+    network's spec. Raises InputError for an unknown name or change, a folder that holds no run, images that the network
+    does not take, and a module that cannot be run so.
     """
     module, size, card, name = prepared(model, input_size, real=real, **changes)
     found = trace(module, size, device="cpu" if real else "meta")
@@ -147,48 +149,30 @@ def differences(network: Network, card: Card) -> dict[str, Any]:
     return {name: ours for name, ours, theirs in pairs if ours != theirs}
 
 
-@dataclass
-class Group:
-    """The operations of one layer."""
-
-    name: str
-    path: str
-    operations: list[int] = field(default_factory=list)
-
-
 class Assembly:
     """From operations to layers."""
 
     def __init__(self, found: Trace) -> None:
-        self.trace = found
+        self.trace = found = replace(found, operations=with_biases(found.operations))
         self.images = of_images(found.images)
         self.costs: list[Cost] = [cost_of(operation) for operation in found.operations]
         self.fields = carried(found.operations, self.images)
-        self.groups = list(self.grouped())
+        self.groups = grouped(found.operations, self.costs, found.leaves)
         self.owner = {index: group for group in self.groups for index in group.operations}
+        self.answers: dict[str, list[str]] = {}
+        """The modules whose answer a layer computes, by its name."""
+        for path, value in found.answers.values():
+            self.answers.setdefault(next(self.behind([value], None), IMAGES), []).append(path)
 
     def field(self, value: Value) -> Field:
         """What the units of a value see."""
         return self.images if value.operation < 0 else self.fields[value.operation][value.place]
 
-    def grouped(self) -> Iterator[Group]:
-        """A group for each call of a module without parts, and for each computation outside of such."""
-        taken: dict[str, int] = {}
-        groups: dict[int, Group] = {}
-
-        def unique(name: str) -> str:
-            taken[name] = taken.get(name, 0) + 1
-            return name if taken[name] == 1 else f"{name} ({taken[name]})"
-
-        for index, operation in enumerate(self.trace.operations):
-            if operation.path in self.trace.leaves and operation.path:
-                if operation.call not in groups:
-                    groups[operation.call] = Group(unique(operation.path), operation.path)
-                    yield groups[operation.call]
-                groups[operation.call].operations.append(index)
-            elif self.costs[index].kind:
-                kind = self.costs[index].kind.replace(" ", "_")
-                yield Group(unique(f"{operation.path}.{kind}".removeprefix(".")), operation.path, [index])
+    def output(self, group: Group) -> Value:
+        """What a layer gives: what its module answers, if the layer computes that, or else its last operation."""
+        _, answer = self.trace.answers.get(group.call, ("", None)) if group.call is not None else ("", None)
+        last = self.trace.operations[group.operations[-1]].output
+        return answer if answer and self.owner.get(answer.operation) is group else last
 
     def layers(self) -> tuple[tuple[Layer, ...], dict[str, int]]:
         """All layers, and the parameters that none of them uses."""
@@ -204,7 +188,8 @@ class Assembly:
         module = self.trace.leaves.get(group.path)
         if not any(cost.kind for cost in costs) and (order := arranged(operations)):
             costs.append(order)
-        last = self.fields[group.operations[-1]][0]
+        output = self.output(group)
+        last = self.field(output)
         idle = int(getattr(module, "idle_macs", 0))
         params = sum(left.pop(name, 0) for name in sorted(used))
         kind = kind_of(costs, module)
@@ -214,11 +199,8 @@ class Assembly:
         if not shaped and (counted := plain(weights)) and counted.value == params:
             formulas += [counted.formula] if not any(f.startswith(f"{params:,} = ") for f in formulas) else []
         if shaped > params:
-            why = (
-                "the others are the same ones again" if params else "another layer has them too, where they are counted"
-            )
-            why = "the others are zeros" if idle else why
-            formulas.append(f"{params:,} of the {shaped:,} are parameters here: {why}")
+            zeros = f"{params:,} of the {shaped:,} are parameters here: the others are zeros"
+            formulas.append(zeros if idle else no_parameters(operations, shaped, params))
         if idle:
             formulas.append(f"{idle:,} of the products are with these zeros, and do not count")
         return Layer(
@@ -227,11 +209,11 @@ class Assembly:
             family=family_of(kind, costs, module),
             module="" if module is None else type(module).__name__,
             inputs=tuple(dict.fromkeys(self.sources(group, operations))),
-            output_shape=without_batch(operations[-1].output.shape),
+            output_shape=without_batch(output.shape),
             params=params,
             macs=sum(cost.macs for cost in costs) - idle,
             elementwise=sum(cost.elementwise for cost in costs),
-            activation_bytes=4 * prod(operations[-1].output.shape),
+            activation_bytes=4 * prod(output.shape),
             receptive_field=Span(*(reach.size for reach in last.reach)),
             stride=Step(*(number(reach.stride) for reach in last.reach)),
             offset=Step(*(reach.first for reach in last.reach)),
@@ -242,6 +224,11 @@ class Assembly:
             formulas=tuple(dict.fromkeys(formulas)),
             notes=tuple(dict.fromkeys(self.notes(operations, group))),
             window=next((cost.window for cost in costs if cost.kind == kind), ()),
+            answers=tuple(
+                path
+                for path in dict.fromkeys(self.answers.get(group.name, ()))
+                if group.call is None or path != group.path
+            ),
         )
 
     def sources(self, group: Group, operations: list[Operation]) -> Iterator[str]:
@@ -275,7 +262,7 @@ class Assembly:
             if not self.costs[index].counted:
                 yield Note("uncounted", f"the operations of {self.trace.operations[index].name} are not counted")
         before = [field for operation in operations for field in self.seen(operation.inputs, group)]
-        after = self.fields[group.operations[-1]][0]
+        after = self.field(self.output(group))
         if not after.known and all(each.known for each in before):
             yield Note("unfollowed", "what its units see is not followed: taken as all that is seen before it")
         if after.by_turns and not any(each.by_turns for each in before):

@@ -1,6 +1,6 @@
 """What an explanation is made of: the layers of a network, and what they come to."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
@@ -86,11 +86,18 @@ class Layer:
     notes: tuple[Note, ...] = ()
     window: tuple[int, ...] = ()
     """What a unit of a convolution or a pooling looks at: (height, width)."""
+    answers: tuple[str, ...] = ()
+    """The modules around it whose answer it computes, by name: those that the layer is the end of."""
 
     @property
     def omissions(self) -> tuple[Note, ...]:
         """What could not be analysed."""
         return tuple(note for note in self.notes if note.omits)
+
+
+def answering(name: str, layers: Sequence[Layer]) -> Layer:
+    """Of a module's layers, the one that computes its answer; the last where none does, as in a list of modules."""
+    return next((layer for layer in reversed(layers) if name in layer.answers), layers[-1])
 
 
 @dataclass(frozen=True)

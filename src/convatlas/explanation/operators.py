@@ -1,10 +1,12 @@
 """Torch's operators by what they do, and their arguments read in one place."""
 
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
 from convatlas.explanation.arithmetic import Resizing, Window
-from convatlas.explanation.trace import Operation
+from convatlas.explanation.trace import Operation, Weight
 
 POOLINGS = {
     "max_pool2d_with_indices": 2, "max_pool3d_with_indices": 3, "avg_pool2d": 2, "avg_pool3d": 3,
@@ -71,3 +73,31 @@ def operands(operation: Operation) -> tuple[Any, Any]:
     pairs = (("mat1", "mat2"), ("batch1", "batch2"), ("self", "mat2"), ("self", "vec"), ("input", "weight"))
     left, right = next((pair for pair in pairs if given.keys() >= set(pair)), ("self", "tensor"))
     return given[left], given[right]
+
+
+def biases(operations: Sequence[Operation]) -> Iterator[tuple[int, int]]:
+    """The products with a weight, each with the addition of its bias, where torch makes the two apart.
+
+    It does so where tokens do not lie one behind the other, and `addmm` else.
+    """
+    for index, operation in enumerate(operations):
+        if operation.name not in ("mm", "bmm") or not any(weight.parameters for weight in operation.weights):
+            continue
+        after = index + 1
+        while after < len(operations) and operations[after].name in ("view", "_unsafe_view"):
+            after += 1
+        given = operations[after].arguments if after < len(operations) and operations[after].name == "add" else {}
+        bias, before = given.get("other"), operations[after - 1].output
+        if isinstance(bias, Weight) and given["self"] == before and bias.shape == operation.output.shape[-1:]:
+            yield index, after
+
+
+def with_biases(operations: Sequence[Operation]) -> list[Operation]:
+    """The same operations, of which products with a weight add its bias themselves."""
+    changed = list(operations)
+    for index, after in biases(operations):
+        (left, right), bias = operands(operations[index]), operations[after].arguments["other"]
+        given = {"self": bias, "batch1": left, "batch2": right}
+        changed[index] = replace(operations[index], name="baddbmm", arguments=given)
+        changed[after] = replace(operations[after], name="alias", arguments={"self": operations[after].inputs[0]})
+    return changed

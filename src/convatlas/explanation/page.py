@@ -5,6 +5,7 @@ import hashlib
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from importlib.resources import files
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from convatlas.explanation.diagram import ARROW, render, style
 from convatlas.explanation.layers import IMAGES, Anatomy, Layer, Step
 from convatlas.explanation.layout import lay_out
 from convatlas.explanation.signals import signals
-from convatlas.explanation.table import changed, fed_by, last_maps, memory
+from convatlas.explanation.table import begins, changed, fed_by, last_maps, memory
 from convatlas.explanation.table import share as percent
 from convatlas.wording import printable
 
@@ -38,6 +39,8 @@ COLOURS = {
 }  # fmt: skip
 FOLDED = 3
 """A module of at least so many layers can be opened and closed; the layers of a smaller one are its parent's."""
+MANY_UNITS = 64
+"""After so many units, at most, a unit sees again what the first sees, whole pixels on."""
 SIDE = 448
 """Pixels: the longer side of a photograph on the page, which stays small so."""
 
@@ -154,7 +157,7 @@ def to_html(explanation: Anatomy, *, picture: Image.Image | None = None, probe: 
     script = SCRIPT.strip()
     text = environment.from_string((here / "page.html.jinja").read_text(encoding="utf-8")).render(
         e=explanation, card=explanation.card, modules=table.modules, colours=COLOURS, share=share, field=field,
-        says=says, sees=sees, maps=maps, last=maps or explanation.layers[-1],
+        says=says, sees=sees, begins=begins, maps=maps, last=maps or explanation.layers[-1],
         shares=shares(explanation), style=Markup(style()), arrow=Markup(ARROW),
         drawing=Markup(render(whole, links=table.links)),
         script=Markup(script), hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -225,8 +228,14 @@ def field(layer: Layer, size: Sequence[int]) -> str:
     # Tokens lie in a row: how many there are across is how many strides the image has.
     rows = [side // step if step else 1 for side, step in zip((height, width), stride, strict=True)]
     units = shape[1:] if len(shape) == 3 else rows
-    y, x = (first + step * ((n - 1) // 2) for first, step, n in zip(offset, stride, units, strict=True))
-    return f"{x} {y} {seen.width} {seen.height} {stride.width} {stride.height}"
+    y, x = (first + step * middle(n, step) for first, step, n in zip(offset, stride, units, strict=True))
+    return f"{x:g} {y:g} {seen.width} {seen.height} {stride.width} {stride.height}"
+
+
+def middle(units: float, step: float) -> float:
+    """The middle one of so many units; where a step is a part of a pixel, one that is whole pixels behind the first."""
+    place = (units - 1) // 2
+    return place - place % Fraction(step).limit_denominator(MANY_UNITS).denominator
 
 
 def says(layer: Layer, size: Sequence[int]) -> str:
@@ -234,10 +243,13 @@ def says(layer: Layer, size: Sequence[int]) -> str:
     seen, stride = layer.receptive_field, layer.stride
     if layer.sees_all:
         return f"{layer.name}: every unit sees all of the image."
-    words = f"{layer.name}: a unit sees {times(seen)} pixels"
+    uneven = any(note.kind == "by turns" for note in layer.notes) or any(step % 1 for step in stride)
+    words = f"{layer.name}: a unit sees {'at most ' * uneven}{times(seen)} pixels"
     if seen.height > size[1] or seen.width > size[2]:
         words += ", more than the image has; the rest is padding"
-    return words + (f". The next unit sees as much, {span(stride)} on." if any(stride) else ". All units see the same.")
+    if not any(stride):
+        return f"{words}. All units see the same."
+    return f"{words}. The next {'is' if uneven else 'unit sees as much,'} {span(stride)} on{', in the mean' * uneven}."
 
 
 def span(stride: Step) -> str:

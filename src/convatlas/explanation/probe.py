@@ -5,18 +5,17 @@ the same: where the deviation of the gradient falls from layer to layer, the lay
 """
 
 import copy
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from convatlas.errors import InputError
+from convatlas.explanation.listening import Listener
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +23,7 @@ class Signal:
     """One layer, over all numbers that it gives for the batch."""
 
     name: str
-    """As in `explain`; or a module's that computes outside of its parts, as where a block adds its shortcut."""
+    """As in `explain`: a module's, or that of what is computed outside of such, as where a block adds its shortcut."""
     activation_mean: float
     activation_std: float
     dead: float
@@ -34,8 +33,8 @@ class Signal:
     """Of the loss by the layer's output; None where nothing comes back."""
     gradient_std: float | None
     update: float | None
-    """lr · |gradient| / |weights|, of the layer's own weights without biases; None where it has none. About 0.001 is
-    usual: far below, a layer does not learn, and far above, it forgets."""
+    """lr · |gradient| / |weights|, of the weights that the layer uses, without biases; None where it uses none. About
+    0.001 is usual: far below, a layer does not learn, and far above, it forgets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +46,9 @@ class Probe:
     """Mean cross-entropy, in nats."""
     lr: float
     signals: tuple[Signal, ...]
-    """In the order in which the layers answer."""
+    """In the order in which the layers begin."""
+    left_out: tuple[str, ...] = ()
+    """The layers that answer with anything but numbers that can be averaged, such as places in a map."""
 
     def __getitem__(self, name: str) -> Signal:
         """The layer of that name. Raises KeyError where there is none."""
@@ -78,34 +79,13 @@ def probe(model: nn.Module, images: Tensor, labels: Tensor, *, lr: float = 0.1, 
     it answers with anything but a tensor of logits.
     """
     twin = copy.deepcopy(model).train().requires_grad_(True)
-    modules: dict[str, nn.Module] = {}
-    activations: dict[str, Moments] = {}
-    gradients: dict[str, Moments] = {}
-    calls: Counter[str] = Counter()
-    answered = WeakTensorKeyDictionary({images: images._version})
-
-    def keep(path: str) -> Callable[..., None]:
-        def hook(module: nn.Module, _: Any, output: Any) -> None:
-            if not isinstance(output, Tensor) or answered.get(output) == output._version:  # type: ignore[no-untyped-call]
-                return  # it only passes on what another answered
-            answered[output] = output._version
-            calls[path] += 1
-            name = path if calls[path] == 1 else f"{path} ({calls[path]})"
-            # At once, as an activation that is computed in place writes over this, and all of them are large.
-            modules[name], activations[name] = module, moments(output.detach())
-            if output.requires_grad:
-                output.register_hook(lambda gradient: gradients.update({name: moments(gradient)}))  # type: ignore[no-untyped-call]
-
-        return hook
-
-    for path, part in twin.named_modules():
-        empty = isinstance(part, nn.Identity | nn.Sequential) and not any(part.children())
-        if path and not empty:
-            part.register_forward_hook(keep(path))
+    listener = Listener(twin, images)
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(seed)
         try:
-            logits = twin(images)
+            with listener.watching(twin), listener:
+                logits = twin(images)
+            listener.ask()
         except (ValueError, RuntimeError) as error:
             raise InputError(f"the network does not take the images: {' '.join(str(error).split())}") from error
         if not isinstance(logits, Tensor):
@@ -120,46 +100,28 @@ def probe(model: nn.Module, images: Tensor, labels: Tensor, *, lr: float = 0.1, 
             )
         loss = F.cross_entropy(logits, labels)
         loss.backward()  # type: ignore[no-untyped-call]
-    signals = []
-    for name, module in modules.items():
-        activation, gradient = activations[name], gradients.get(name)
+    parameters, signals, left_out = dict(twin.named_parameters()), [], []
+    for group, used, heard in listener.layers():
+        if heard is None:
+            left_out.append(group.name)
+            continue
         signals.append(
             Signal(
-                name=name,
-                activation_mean=activation.mean,
-                activation_std=activation.std,
-                dead=activation.dead,
-                gradient_mean=gradient.mean if gradient else None,
-                gradient_std=gradient.std if gradient else None,
-                update=update(module, lr=lr),
+                name=group.name,
+                activation_mean=heard.activation.mean,
+                activation_std=heard.activation.std,
+                dead=heard.activation.dead,
+                gradient_mean=heard.gradient.mean if heard.gradient else None,
+                gradient_std=heard.gradient.std if heard.gradient else None,
+                update=update([parameters[name] for name in sorted(used)], lr=lr),
             )
         )
-    return Probe(images=len(images), loss=loss.item(), lr=lr, signals=tuple(signals))
+    return Probe(images=len(images), loss=loss.item(), lr=lr, signals=tuple(signals), left_out=tuple(left_out))
 
 
-class Moments(NamedTuple):
-    """Of all numbers of a tensor."""
-
-    mean: float
-    std: float
-    dead: float
-
-
-def moments(tensor: Tensor) -> Moments:
-    """Mean, deviation, and the share of channels that are 0 throughout."""
-    return Moments(tensor.mean().item(), tensor.std(correction=0).item(), dead(tensor))
-
-
-def dead(output: Tensor) -> float:
-    """The share of channels (N, C, H, W), or of features (N, …, F), that are 0 throughout."""
-    channel = 1 if output.ndim == 4 else output.ndim - 1
-    others = [dim for dim in range(output.ndim) if dim != channel]
-    return (output.abs().amax(others) == 0).float().mean().item()
-
-
-def update(module: nn.Module, *, lr: float) -> float | None:
+def update(parameters: Sequence[Tensor], *, lr: float) -> float | None:
     """How far a step of plain gradient descent moves the weights, as a share of their length."""
-    weights = [weight for weight in module.parameters(recurse=False) if weight.ndim > 1 and weight.grad is not None]
+    weights = [weight for weight in parameters if weight.ndim > 1 and weight.grad is not None]
     if not weights:
         return None
     step = torch.stack([weight.grad.norm() for weight in weights if weight.grad is not None]).norm()

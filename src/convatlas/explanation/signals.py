@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import ceil, floor, log10
 
 from convatlas.explanation.probe import Probe, Signal
-from convatlas.explanation.table import digits, probed_heading, share
+from convatlas.explanation.table import digits, probed_heading, probed_without, share
 
 USUAL = 1e-3
 """The ratio of update to weight at which layers learn; a hundred times off it is far."""
@@ -41,6 +41,8 @@ class Signals:
     most: int
     """Where it ends."""
     lines: tuple[Line, ...]
+    left_out: str
+    """The layers that are not among them, and why; "" for none."""
 
 
 def signals(probe: Probe, links: Mapping[str, str]) -> Signals:
@@ -71,7 +73,7 @@ def signals(probe: Probe, links: Mapping[str, str]) -> Signals:
             inside = within if len(within) > 1 else ()
             yield line(whole, whole.name, tuple(line(one, within_name(one.name)) for one in inside))
 
-    return Signals(probed_heading(probe), least, most, tuple(lines()))
+    return Signals(probed_heading(probe), least, most, tuple(lines()), probed_without(probe))
 
 
 def within_name(name: str) -> str:

@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 
 WIDE = 120
 """From how many columns on kinds and formulas have a column of their own, and do not stand below."""
-HEADS = ("layer", "output", "params", "", "MACs", "", "field", "stride")
-SPARE = ((), (3, 5), (7,), (6,))
-"""What a terminal goes without that is narrower than all columns together: first the shares, by their places."""
+HEADS = ("layer", "output", "memory", "params", "", "MACs", "", "field", "stride")
+MEMORY = HEADS.index("memory")
+SPARE = ((), (MEMORY,), (4, 6), (8,), (7,))
+"""What a terminal goes without that is narrower than all columns together: first the memory, which is then said below,
+and next the shares, by their places."""
 
 
 class Column(NamedTuple):
@@ -111,7 +113,17 @@ def figures(published: Mapping[str, str | float]) -> Iterator[str]:
 def body(explanation: Anatomy, *, depth: int, width: int) -> Iterator[Text]:
     """The heads, the blocks and the totals."""
     rows = list(with_sources(list(rows_of(explanation, explanation.layers, depth=depth))))
-    total = ("total", "", f"{explanation.params:,}", "", amount(explanation.macs) or "0", "", "", "")
+    total = (
+        "total",
+        "",
+        memory(explanation.activation_bytes),
+        f"{explanation.params:,}",
+        "",
+        amount(explanation.macs) or "0",
+        "",
+        "",
+        "",
+    )
     texts = list(zip(HEADS, total, *(row.cells for row in rows), strict=True))
     columns = [Column(place, max(map(cell_len, column))) for place, column in enumerate(texts)]
     for spare in SPARE:
@@ -174,10 +186,11 @@ def fed_by(name: str, sources: Sequence[str], before: str) -> str:
 
 def cells(explanation: Anatomy, block: Block, name: str) -> tuple[str, ...]:
     """A block's cells."""
-    last = block.layers[-1]
+    last = block.last
     return (
         name + (f" ×{block.times}" if block.times > 1 else ""),
         size(block.output_shape),
+        memory(sum(layer.activation_bytes for layer in block.layers)),
         f"{block.params:,}" if block.params else "",
         share(block.params, explanation.params),
         amount(block.macs),
@@ -190,7 +203,13 @@ def cells(explanation: Anatomy, block: Block, name: str) -> tuple[str, ...]:
 def placed(row: Row, columns: Sequence[Column], gap: int, *, width: int) -> Iterator[Text]:
     """A row with what is said about it: beside it where there is room, and else below."""
     beside, left = width >= WIDE, taken(columns, gap)
-    said = [row.kind, *filter(None, [row.fed]), *row.formulas]
+    elementwise, last = sum(layer.elementwise for layer in row.block.layers), row.block.last
+    no_columns = [
+        f"{amount(elementwise)} elementwise" if elementwise else "",
+        begins(last),
+        "" if any(column.place == MEMORY for column in columns) else f"memory {row.cells[MEMORY]}",
+    ]
+    said = [row.kind, *filter(None, [row.fed, *row.formulas, *no_columns])]
     words = list(packed(said, width - left - 2 if beside else width - 6))
     style = "bold" if row.opened else ""
     if beside:
@@ -199,6 +218,14 @@ def placed(row: Row, columns: Sequence[Column], gap: int, *, width: int) -> Iter
         yield line_of(row.cells, columns, gap, style=style)
     for word in words:
         yield Text(" " * (left + 2 if beside else 6) + word, style="dim", no_wrap=True)
+
+
+def begins(layer: Layer) -> str:
+    """`begins at pixel −3`: there what the first unit sees, in the frame of padding; "" at pixel 0."""
+    down, across = (f"{first:g}".replace("-", "−") for first in layer.offset)
+    if layer.sees_all or not any(layer.offset):
+        return ""
+    return f"begins at pixel {down}" + (f" down, {across} across" if down != across else "")
 
 
 def packed(parts: Sequence[str], width: int) -> Iterator[str]:
@@ -232,7 +259,8 @@ def notes(explanation: Anatomy) -> Iterator[Text]:
     )
     yield Text(f"counted on one image: {COUNTING_RULE}", style="dim")
     yield Text(
-        "field: the pixels that a unit sees, the frame of padding included; stride: from one unit to the next",
+        "field: the pixels that a unit sees, the frame of padding included; the first unit's begins at pixel 0 where "
+        "no other is said; stride: from one unit to the next; memory: of outputs, in float32",
         style="dim",
     )
     for layer in explanation.left_out:
@@ -303,12 +331,19 @@ def probed_table(probe: "Probe", *, depth: int = 1, width: int = 80) -> Group:
         rows.add_row(*(line[place] for place in shown))
     about = Text("means and deviations (±) of what leaves the layer, and of the loss's gradient by it; dead: channels "
                  "that are 0 for all images; update: lr · |gradient| / |weights|", style="dim")  # fmt: skip
-    return Group(Text(probed_heading(probe), style="bold"), rows, *wrapped(about, width))
+    missing = [Text(f"left out: {words}", style="yellow")] if (words := probed_without(probe)) else []
+    prose = [part for line in (about, *missing) for part in wrapped(line, width)]
+    return Group(Text(probed_heading(probe), style="bold"), rows, *prose)
 
 
 def probed_heading(probe: "Probe") -> str:
     """What was pushed through, and what came of it."""
     return f"one batch of {some(probe.images, 'image')}: loss {probe.loss:.4f}; lr {probe.lr:g}"
+
+
+def probed_without(probe: "Probe") -> str:
+    """The layers of which a probe has nothing to say, and why; "" if there are none."""
+    return f"{', '.join(probe.left_out)}: what they answer has no mean" if probe.left_out else ""
 
 
 def probed_lines(probe: "Probe", depth: int) -> Iterator[tuple[str, ...]]:

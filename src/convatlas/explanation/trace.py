@@ -1,9 +1,10 @@
-"""What a module computes, operation by operation: one forward pass on the meta device, where nothing is allocated."""
+"""What a module computes, operation by operation, written down while it runs."""
 
-from bisect import bisect_left, bisect_right
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any, NamedTuple
 
 import torch
@@ -33,6 +34,8 @@ class Weight:
 
     parameters: frozenset[str]
     shape: tuple[int, ...]
+    repeated: int = 1
+    """How often each of its numbers is in it: a weight that is expanded over tokens is no more numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,8 @@ class Trace:
     """How many numbers each parameter has; one that has several names is here under its first."""
     leaves: dict[str, nn.Module]
     """The modules without parts of their own, by path."""
+    answers: dict[int, tuple[str, Value]]
+    """What each call of a module answered, first where that is several tensors, with the module's path."""
 
 
 def flat(values: Any) -> Iterator[Any]:
@@ -86,19 +91,6 @@ def flat(values: Any) -> Iterator[Any]:
             yield from flat(value)
         else:
             yield value
-
-
-def trace(module: nn.Module, size: Size, *, device: str = "meta") -> Trace:
-    """What `module` computes on one image of `size` (C, H, W), in evaluation, with its weights left as they are.
-
-    Raises InputError where the module cannot be run so, with the module at which it stops.
-    """
-    recorder, error = attempt(module, size, device)
-    if error is not None:
-        raise InputError(refusal(module, size, device, recorder, error)) from error
-    parameters = {name: parameter.numel() for name, parameter in module.named_parameters()}
-    leaves = {path: part for path, part in module.named_modules() if not any(part.children())}
-    return Trace((1, *size), recorder.operations, parameters, leaves)
 
 
 def attempt(module: nn.Module, size: Size, device: str) -> tuple["Recorder", Exception | None]:
@@ -154,57 +146,6 @@ def moved(module: nn.Module, recorder: "Recorder") -> Iterator[None]:
             vars(part).update(tensors)
 
 
-def refusal(module: nn.Module, size: Size, device: str, recorder: "Recorder", error: Exception) -> str:
-    """Why the pass ended, in a sentence: where, what came there and what is needed, and which images would do."""
-    if isinstance(error, ValueError) and (isinstance(error, InputError) or not recorder.operations):
-        return str(error)  # the module's own check of its images
-    path = recorder.where
-    where = f"{path} ({type(module.get_submodule(path)).__name__})" if path else "the network itself"
-    images = "×".join(map(str, size))
-    if mismatch := recorder.mismatch():
-        what, came, needed = mismatch
-        said = f"{where} takes {needed} {what}, and of images of {images} it gets {came}"
-    else:
-        words = " ".join(str(error).split()) or type(error).__name__
-        said = f"images of {images} get as far as {where}, which says: {words}"
-        if device == "meta" and "meta" in words.lower():
-            what = f"{recorder.name.strip('_')} in {where}" if recorder.name else where
-            return f"{what} needs numbers, and here none are computed ({words}); give real=True"
-    if recorder.name in JOINING:
-        near = sorted({max(side // 32 + more, 1) * 32 for side in size[1:] for more in (0, 1)})
-        fit = [side for side in near if attempt(module, (size[0], side, side), "meta")[1] is None]
-        return f"{said}; images of {' and '.join(f'{size[0]}×{side}×{side}' for side in fit)} fit" if fit else said
-    if fits := fitting(module, size[0]):
-        least, most = fits
-        more = f" to {size[0]}×{most}×{most}" if most < LARGEST else " and more"
-        return f"{said}; images of {size[0]}×{least}×{least}{'' if most == least else more} fit"
-    return said
-
-
-JOINING = ("add", "sub", "mul", "cat", "stack")
-"""Where maps of two paths meet, as in a U-Net, images whose maps are halved and doubled without a rest fit."""
-LARGEST = 1024
-"""The side of the largest images that are tried."""
-
-
-def fitting(module: nn.Module, channels: int) -> tuple[int, int] | None:
-    """The least and the greatest side of the square images that the module takes, found by trying; None if it has none.
-
-    What comes to a dense layer grows with the image, so that half of the sizes that are left are told by each try.
-    """
-
-    def too_large(side: int) -> int:
-        """−1 where the image is too small, 0 where it fits, 1 where more comes to a layer than it takes."""
-        recorder, error = attempt(module, (channels, side, side), "meta")
-        _, came, needed = recorder.mismatch() or ("", 0, 0)
-        return 0 if error is None else 1 if came > needed else -1
-
-    sides = range(1, LARGEST + 1)
-    least = bisect_left(sides, 0, key=too_large)
-    most = bisect_right(sides, 0, lo=least, key=too_large) - 1
-    return (sides[least], sides[most]) if least <= most else None
-
-
 def same(x: Tensor, *_: Any) -> Tensor:
     """What an operation returns whose output is like its input."""
     return torch.empty_like(x)
@@ -213,6 +154,11 @@ def same(x: Tensor, *_: Any) -> Tensor:
 def normalized(x: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
     """What batch normalisation returns in evaluation."""
     return torch.empty_like(x), x.new_empty(0), x.new_empty(0)
+
+
+def repeats(tensor: Tensor) -> int:
+    """How often each number of an expanded tensor is in it."""
+    return prod(size for size, stride in zip(tensor.shape, tensor.stride(), strict=True) if size and not stride)
 
 
 aten = torch.ops.aten
@@ -274,9 +220,14 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     operations: list[Operation] = field(default_factory=list)
     values: dict[int, Value | Weight] = field(default_factory=dict)
     stack: list[tuple[str, int]] = field(default_factory=lambda: [("", 0)])
-    where: str = ""
-    """The module that computed last."""
     calls: int = 0
+    answers: dict[int, tuple[str, Value]] = field(default_factory=dict)
+    """As in `Trace`."""
+    where: str = ""
+    """The innermost module that `error` left."""
+    error: BaseException | None = None
+    broken: BaseException | None = None
+    """What the operation `name` raised, where it did: other errors are the module's own."""
 
     def __post_init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -308,24 +259,33 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         def enter(*_: Any) -> None:
             self.calls += 1
             self.stack.append((path, self.calls))
-            self.where = path
 
         return enter
 
-    def leaving(self, *_: Any) -> None:
-        """A hook for the end of a part."""
-        self.stack.pop()
+    def leaving(self, _part: nn.Module, _given: Any, answer: Any) -> None:
+        """A hook for the end of a part; where an error ends it, its answer is None."""
+        path, call = self.stack.pop()
+        error = sys.exc_info()[1] if answer is None else None
+        if error is not self.error:
+            self.error, self.where = error, path
+        tensors = [answer] if isinstance(answer, Tensor) else tree_leaves(answer)
+        value = next((self.known(tensor) for tensor in tensors if isinstance(tensor, Tensor)), None)
+        if isinstance(value, Value):
+            self.answers[call] = path, value
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         names = [argument.name for argument in func._schema.arguments]
         arguments = {name: self.known(value) for name, value in (*zip(names, args, strict=False), *kwargs.items())}
         self.name, self.arguments = func.overloadpacket.__name__.removesuffix("_"), arguments  # `relu_`, in place
-        self.where = self.stack[-1][0]
         if self.device == "meta":
             args, kwargs = together(args, kwargs)
         shortcut = SHORTCUTS.get(func) if self.device == "meta" else None
-        result = shortcut(*args) if shortcut and alike(args) else func(*args, **kwargs)
+        try:
+            result = shortcut(*args) if shortcut and alike(args) else func(*args, **kwargs)
+        except Exception as error:
+            self.broken = error
+            raise
         inputs = [value for value in flat(arguments.values()) if isinstance(value, Value | Weight)]
         outputs = [tensor for tensor in flat([result]) if isinstance(tensor, Tensor)]
         known: Sequence[Value | Weight]
@@ -336,7 +296,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.operations.append(Operation(self.name, path, call, arguments, values, pointwise))
         else:
             parameters = frozenset[str]().union(*(v.parameters for v in inputs if isinstance(v, Weight)))
-            known = [Weight(parameters, tuple(tensor.shape)) for tensor in outputs]
+            known = [Weight(parameters, tuple(tensor.shape), repeats(tensor)) for tensor in outputs]
         for tensor, value in zip(outputs, known, strict=True):
             self.learn(tensor, value)
         written = [a.name for a in func._schema.arguments if a.alias_info is not None and a.alias_info.is_write]

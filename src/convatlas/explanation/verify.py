@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from convatlas.errors import InputError
 from convatlas.explanation.explain import Assembly, Model, prepared
 from convatlas.explanation.field import AS_IT_IS, carried
+from convatlas.explanation.forward import trace
 from convatlas.explanation.operators import (
     ADAPTIVE,
     ATTENTION,
@@ -27,7 +28,7 @@ from convatlas.explanation.operators import (
     windows,
 )
 from convatlas.explanation.reach import Field, of_images
-from convatlas.explanation.trace import Operation, Size, Value, Weight, trace
+from convatlas.explanation.trace import Operation, Size, Value, Weight
 
 MOST = 4
 """Of units that see by turns more and less, so many are looked at."""
@@ -123,8 +124,9 @@ def verify(
     bounded = carried(assembly.trace.operations, of_images(assembly.trace.images, bounded=True))
     checks, left_out = [], {}
     for group in assembly.groups:
-        index = group.operations[-1]
-        operation, field, inside = assembly.trace.operations[index], assembly.fields[index][0], bounded[index][0]
+        output = assembly.output(group)
+        index, field = output.operation, assembly.field(output)
+        operation, inside = assembly.trace.operations[index], bounded[index][output.place]
         before = [assembly.field(value).reach for value in operation.inputs]
         if group.name not in layers if layers is not None else field.known and field.reach in before:
             continue
@@ -133,7 +135,7 @@ def verify(
         elif index in lines.unclear:
             left_out[group.name] = f"there is no line for {lines.unclear[index]}"
         else:
-            checks.append(Check(group.name, tuple(lines.units(operation.output, field, inside))))
+            checks.append(Check(group.name, tuple(lines.units(output, field, inside))))
     return Verification(tuple(checks), left_out)
 
 

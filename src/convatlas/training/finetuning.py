@@ -10,6 +10,7 @@ import torch
 from convatlas.errors import InputError
 from convatlas.models import build
 from convatlas.training.loop import train
+from convatlas.training.processes import several
 from convatlas.training.recipe import Recipe
 from convatlas.training.run import Run
 from convatlas.weights.bundle import bundle_of
@@ -45,7 +46,7 @@ def finetune(
         raise InputError("fine-tuning begins with trained weights: name a file, a run's folder or org/name (--weights)")
     if probe:
         recipe = replace(recipe, freeze=below_the_classifier(recipe), thaw=0.0)
-    if output is not None:
+    if output is not None and not several():  # of several processes, one that is started again goes on
         for folder in (output, beside(output))[: 1 + against_scratch]:
             Run.check_free(folder)
     run = train(recipe, output=output, devices=devices, loggers=loggers, quiet=quiet)

@@ -88,7 +88,7 @@ def prepare(recipe: Recipe, display: Display, shard: Shard = ALONE, *, begun: bo
         epochs=recipe.epochs or own_epochs(recipe.model, images=len(splits.train), batch_size=recipe.batch_size),
         mean=over_channels(mean, size[0]),
         std=over_channels(std, size[0]),
-        flip=(size[0] == 3 and not source.handwriting) if recipe.flip is None else recipe.flip,
+        flip=not (source.handwriting or splits.train.grey()) if recipe.flip is None else recipe.flip,
         precision=machine.precision,
     )
     assert recipe.epochs is not None
@@ -103,7 +103,7 @@ def prepare(recipe: Recipe, display: Display, shard: Shard = ALONE, *, begun: bo
     seed_torch(recipe.seed, "weights")
     network = make_network(recipe, len(splits.classes), channels)
     if recipe.weights is not None and not begun:
-        begin_with(recipe.weights, network, display)
+        begin_with(recipe.weights, network, splits.classes, display)
     recipe = replace(
         recipe,
         accumulate=parts_of(recipe, network, size, len(splits.train), shard.world, machine),
@@ -224,18 +224,37 @@ def as_trained(recipe: Recipe) -> Recipe:
         size=recipe.size or images.size[1],
         mean=recipe.mean or images.mean,
         std=recipe.std or images.std,
+        fit=images.fit if recipe.fit == Recipe(model=recipe.model).fit else recipe.fit,
         changes={**bundle.changes, **recipe.changes} if bundle.model == recipe.model else recipe.changes,
         weights=whole_path(recipe.weights or ""),
     )
 
 
-def begin_with(weights: str, network: Network, display: Display) -> None:
-    """Fill the network with trained weights; what is new in it, or adapted, is said on the log.
+def asked_otherwise(asked: Recipe, whole: Recipe) -> str:
+    """What a recipe asks for otherwise than a run's whole one has it; empty: the run is what is asked for."""
+    asked, channels = as_trained(asked), whole.in_channels or 1
+    written = replace(
+        asked,
+        data=whole_path(asked.data),
+        mean=asked.mean and over_channels(asked.mean, channels),
+        std=asked.std and over_channels(asked.std, channels),
+        precision=whole.precision if asked.precision == "auto" else asked.precision,
+    )
+    return written.differences(whole)
 
-    Raises InputError where they are of another network.
+
+def begin_with(weights: str, network: Network, classes: tuple[str, ...], display: Display) -> None:
+    """Fill the network with trained weights; what is new in it, or adapted, is said.
+
+    The classifier is new where the classes are others, even if there are as many. Raises InputError where the weights
+    are of another network.
     """
     display.say(f"begins with the weights of {weights}")
     load_weights(network, weights, new_head=True, adapt_input=True)
+    bundle = bundle_of(weights)
+    if bundle is not None and bundle.classes != classes and len(bundle.classes) == len(classes):
+        network.reset_head(len(classes))
+        display.say(f"a new classifier, since the weights know other classes: {shown(bundle.classes, 3)}")
 
 
 def check_size(network: Network, size: tuple[int, int, int]) -> None:

@@ -18,7 +18,7 @@ from convatlas.errors import InputError, WorkError
 from convatlas.training import machine as machines
 from convatlas.training.ending import finish
 from convatlas.training.evaluation import answer, batch_of
-from convatlas.training.job import Job, prepare
+from convatlas.training.job import Job, asked_otherwise, prepare
 from convatlas.training.learning import Learning, best_of, make_accelerator
 from convatlas.training.machine import out_of_memory
 from convatlas.training.optim import learning_rate, loss_of, set_rate, standing
@@ -129,7 +129,7 @@ def resume(directory: str | Path, *, devices: int = 1, loggers: Sequence[Logger]
 def go_on(run: Run, shard: Shard, display: Display, *, asked: Recipe | None = None) -> Run:
     """Train what is left of a run. Raises InputError where another recipe is asked for than the run's."""
     recipe = Recipe.read(run.directory / "recipe.yaml")
-    if asked is not None and (other := asked.differences(recipe)):
+    if asked is not None and (other := asked_otherwise(asked, recipe)):
         raise InputError(f"{run.directory} holds a run of another recipe ({other}); choose another --output")
     if (run.directory / "results.json").is_file() and run.results["status"] == "done":
         display.say(f"{run.directory} has ended already; there is nothing to go on with")
@@ -219,6 +219,7 @@ def learn(job: Job, run: Run, display: Display, *, saved: State | None, profile:
     assert best is not None
     if accelerator.is_main_process:
         finish(job, run, best, epochs=len(learning.rows), interrupted=interrupted, display=display)
+    accelerator.wait_for_everyone()  # what was written is there for all
     return run
 
 

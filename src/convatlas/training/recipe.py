@@ -237,12 +237,11 @@ class Recipe:
 
     def differences(self, whole: "Recipe") -> str:
         """What this recipe, as far as it says anything, asks for otherwise than the `whole` one; empty: nothing."""
-        resolved = {"data", "precision", "mean", "std"}  # are written otherwise in a whole recipe
         pairs = {f.name: (getattr(self, f.name), getattr(whole, f.name)) for f in dataclasses.fields(self)}
         other = [
             f"{name} is {theirs!r} there, and {ours!r} here"
             for name, (ours, theirs) in pairs.items()
-            if ours is not None and ours != theirs and name not in resolved
+            if ours is not None and ours != theirs
         ]
         return "; ".join(other[:3])
 
@@ -255,12 +254,14 @@ class Recipe:
         """
         if name == "modern":
             return cls(model=model)
-        recipe = cls.read(locate(name, model=model, data=data))
-        return dataclasses.replace(recipe, model=model) if name in KINDS else recipe
+        return cls.read(locate(name, model=model, data=data), model=model if name in KINDS else None)
 
     @classmethod
-    def read(cls, path: Path) -> "Recipe":
-        """The recipe in a YAML file. Raises InputError for an unknown field, and lists the known ones."""
+    def read(cls, path: Path, *, model: str | None = None) -> "Recipe":
+        """The recipe in a YAML file, for its model or another, whose own recipe fills in what it leaves open.
+
+        Raises InputError for an unknown field, and lists the known ones.
+        """
         try:
             values = yaml.safe_load(path.read_text(encoding="utf-8"))
         except OSError as error:
@@ -278,7 +279,7 @@ class Recipe:
                     f"a recipe has {', '.join(known)}"
                 )
         try:
-            return cls(**values)
+            return cls(**values | ({"model": model} if model else {}))
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
 

@@ -8,7 +8,7 @@ import json
 import pickle
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict, cast
@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from convatlas.data.held import Indexed
 from convatlas.data.splits import Splits
 from convatlas.errors import InputError, WorkError
-from convatlas.files import write_text, writing
+from convatlas.files import sync_folder, write_text, writing
 from convatlas.training.recipe import Recipe
 
 Row = dict[str, int | float]
@@ -66,6 +66,7 @@ class Run:
             cls.check_free(output)
             folder = Path(output).expanduser()
             folder.mkdir(parents=True, exist_ok=True)
+            sync_folder(folder.parent)
             return cls(folder)
         for number in itertools.count(1):
             folder = Path("runs") / f"{cls.stem(recipe)}-{number}"
@@ -75,6 +76,7 @@ class Run:
                 if not folder.parent.is_dir():
                     raise
             else:
+                sync_folder(folder.parent)
                 return cls(folder)
         raise AssertionError("numbers do not end")
 
@@ -173,7 +175,11 @@ class Run:
     def save_state(self, state: State) -> None:
         """Keep a checkpoint of what is needed to go on after the last of its steps, and the one before it."""
         folder = self.directory / "state"
-        folder.mkdir(exist_ok=True)
+        if not folder.is_dir():
+            folder.mkdir()
+            sync_folder(self.directory)
+        for left in folder.glob(".step-*.part"):  # by a process that was killed
+            left.unlink(missing_ok=True)
         content = io.BytesIO()
         torch.save(state, content)  # to memory: on a full disk, torch's own writer fails in ways that cannot be told
         with writing(folder / f"step-{state['step']:09d}-{digest(content.getbuffer())}.pt") as path:
@@ -186,15 +192,20 @@ class Run:
 
         Raises InputError where there are some and none is whole.
         """
-        paths = checkpoints(self.directory / "state")
+        paths, damaged = checkpoints(self.directory / "state"), list[Path]()
         for path in paths:
             try:
                 content = path.read_bytes()
                 if path.stem.endswith(digest(content)):  # torch's reader takes changed bits without a word
-                    return cast(State, torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
+                    state = cast(State, torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
+                    for each in damaged:  # they would take the places of whole ones
+                        with suppress(OSError):  # of several processes, another has done it
+                            each.rename(each.with_suffix(".damaged"))
+                    return state
             except (RuntimeError, EOFError, OSError, pickle.UnpicklingError):
                 pass
             say(f"the checkpoint {path} is damaged; the one before it is taken")
+            damaged.append(path)
         if paths:
             raise InputError(f"none of the checkpoints in {self.directory / 'state'} can be read; train anew")
         return None

@@ -112,7 +112,7 @@ def holds_something(folder: Path) -> bool:
 
 def check_folder(folder: Path, recipe: Recipe) -> None:
     """Raise InputError where the folder holds what is no run of the recipe that could go on."""
-    from convatlas.training.job import whole_path
+    from convatlas.training.job import asked_otherwise
     from convatlas.training.records import read_record
 
     if not holds_something(folder):
@@ -122,8 +122,5 @@ def check_folder(folder: Path, recipe: Recipe) -> None:
         raise InputError(f"{folder} is being trained by another process; wait until it has ended")
     if record.recipe is None or record.status == "damaged":
         raise InputError(f"{folder} is damaged: {record.fault}; remove it, or choose another --output")
-    other = recipe.differences(record.recipe)
-    if whole_path(recipe.data) != record.recipe.data:
-        other = f"data is {record.recipe.data!r} there, and {recipe.data!r} here"
-    if other:
+    if other := asked_otherwise(recipe, record.recipe):
         raise InputError(f"{folder} holds a run of another recipe ({other}); choose another --output")

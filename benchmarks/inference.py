@@ -1,0 +1,102 @@
+"""Running networks: our engines beside torchvision's networks in eager PyTorch, and beside OpenVINO without us.
+
+    pip install -r benchmarks/requirements.txt
+    python benchmarks/inference.py [--networks resnet18 resnet50 densenet121] [--batch-size 16] [--rounds 5]
+
+All have the same weights, torchvision's, which are drawn. Each round runs one batch on each; ratios are of a round,
+images a second of ours by the other's, and the middle one is printed with the least and the greatest. Ours takes
+`uint8` images and normalises them itself; the others are given normalised ones, for which no time is counted.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from convatlas.data.images import Preparation
+from convatlas.deploy.engines import ENGINES, Engine
+from convatlas.devices import fast_bf16, instructions, processor
+from convatlas.models import build
+from convatlas.weights.load import load_weights
+
+NAMES = {"resnet50": "resnet50_v1_5"}
+"""What we call torchvision's networks, where it is something else."""
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+Run = Callable[[], np.ndarray]
+
+
+def peers(network: torch.nn.Module, images: torch.Tensor, precision: str) -> dict[str, Run]:
+    """What the others run the same network by."""
+    import openvino
+
+    def eager() -> np.ndarray:
+        with torch.no_grad():
+            return network(images).numpy()
+
+    model = openvino.convert_model(network, example_input=images, input=[images.shape])
+    hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
+    compiled = openvino.Core().compile_model(model, "CPU", hints)
+    given = images.numpy()
+    return {"torchvision eager": eager, "OpenVINO alone": lambda: compiled(given)[0]}
+
+
+def ours(name: str, weights: dict[str, torch.Tensor], batch_size: int) -> tuple[list[Engine], Preparation]:
+    """Every engine that is here, with torchvision's weights."""
+    network = load_weights(build(NAMES.get(name, name)), weights).eval()
+    images = Preparation(size=(3, 224, 224), mean=MEAN, std=STD)
+    precisions = ("32", "bf16") if fast_bf16("cpu") else ("32",)
+    kinds = [(kind, p) for kind in ENGINES for p in precisions if kind.lacks("cpu", p) is None]  # type: ignore[arg-type]
+    made = [kind(network, images, batch_size=batch_size, precision=p) for kind, p in kinds]  # type: ignore[arg-type]
+    return made, images
+
+
+def main() -> None:
+    """Measure, print, keep."""
+    import torchvision
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--networks", nargs="+", default=["resnet18", "resnet50", "densenet121"])
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", type=Path, default=Path("results/inference.json"))
+    options = parser.parse_args()
+    machine = f"{processor('cpu')}, {os.cpu_count()} cores, {', '.join(instructions())}; torch {torch.__version__}"
+    print(machine)
+    kept = {"machine": machine, "load": os.getloadavg()[0], "batch_size": options.batch_size, "networks": {}}
+    pixels = np.random.default_rng(0).integers(0, 256, (options.batch_size, 3, 224, 224), dtype=np.uint8)
+    for name in options.networks:
+        torch.manual_seed(0)
+        network = getattr(torchvision.models, name)().eval()
+        engines, images = ours(name, network.state_dict(), options.batch_size)
+        normalised = images.normalize(torch.from_numpy(pixels))
+        runs = peers(network, normalised, "bf16" if fast_bf16("cpu") else "f32")
+        runs |= {f"{made.name} {made.precision}": lambda made=made: made.run(pixels) for made in engines}
+        expected = runs["torchvision eager"]()
+        apart = {who: float(np.linalg.norm(run() - expected) / np.linalg.norm(expected)) for who, run in runs.items()}
+        seconds: dict[str, list[float]] = {who: [] for who in runs}
+        for _ in range(options.rounds):
+            for who, run in runs.items():
+                started = time.perf_counter()
+                run()
+                seconds[who].append(time.perf_counter() - started)
+        best = min((f"{e.name} {e.precision}" for e in engines), key=lambda who: statistics.median(seconds[who]))
+        print(f"{name}: best of ours {best}")
+        for who in runs:
+            ratios = [theirs / mine for theirs, mine in zip(seconds[who], seconds[best], strict=True)]
+            middle, rate = statistics.median(ratios), options.batch_size / statistics.median(seconds[who])
+            print(
+                f"  {who:20} {rate:7.1f} images/s; the best of ours {middle:5.2f}x ({min(ratios):.2f} to "
+                f"{max(ratios):.2f}); logits {apart[who]:.1g} apart"
+            )
+        kept["networks"][name] = {"best": best, "seconds": seconds, "apart": apart}  # type: ignore[index]
+    options.json.write_text(json.dumps(kept, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

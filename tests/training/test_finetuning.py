@@ -154,3 +154,9 @@ def test_what_cannot_be_fine_tuned_is_refused(
     with pytest.raises(InputError, match=reason):
         finetune(replace(tuning, **change), output=tmp_path / "run", quiet=True)  # type: ignore[arg-type]
     assert not (tmp_path / "run").exists()
+
+
+def test_fine_tuning_asks_for_images(convatlas: Callable[..., Said], tmp_path: Path) -> None:
+    said = convatlas("finetune", "resnet20", "--weights", "w.safetensors", "--output", tmp_path / "run")
+    assert said.status == 2
+    assert said.err.startswith("convatlas: finetune needs images to learn from")

@@ -9,6 +9,7 @@ from tyro.conf import arg
 from convatlas.cli.choosing import RecipeOptions, chosen
 from convatlas.cli.training import Logger, ended
 from convatlas.cli.words import print_json, scored
+from convatlas.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,8 @@ class FinetuneOptions(RecipeOptions):
 def finetune(words: list[str]) -> int:
     """Train a trained network on images of yours."""
     options = chosen(FinetuneOptions, "finetune", words)
+    if not any(word.startswith(("--data", "--recipe")) for word in words):
+        raise InputError("finetune needs images to learn from: a folder, or all else that train takes (--data)")
 
     from convatlas.training.finetuning import finetune
 

@@ -1,5 +1,6 @@
 """`convatlas finetune`."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -47,6 +48,8 @@ def finetune(words: list[str]) -> int:
     if scratch is None:
         return ended(tuned, as_json=options.json)
     both = {"finetuned": tuned, "scratch": scratch}
+    if int(os.environ.get("RANK", "0")) > 0:
+        return 0  # of several processes the first speaks for all
     if options.json:
         print_json({name: {"run": str(run.directory), **run.results} for name, run in both.items()})
     else:

@@ -215,11 +215,11 @@ def learn(job: Job, run: Run, display: Display, *, saved: State | None, profile:
     if not learning.rows:
         learning.best = {}  # of an epoch that will go on
     keeper.keep(learning)
-    accelerator.end_training()
     assert best is not None
     if accelerator.is_main_process:
         finish(job, run, best, epochs=len(learning.rows), interrupted=interrupted, display=display)
     accelerator.wait_for_everyone()  # what was written is there for all
+    accelerator.end_training()
     return run
 
 

@@ -1,5 +1,6 @@
 """Several processes that learn one network: how they start, what they agree on, and one normalisation for all."""
 
+import itertools
 import logging
 import os
 import signal
@@ -18,6 +19,9 @@ from torch.distributed.rendezvous import rendezvous
 from convatlas.data.batches import Shard
 from convatlas.errors import InputError
 from convatlas.wording import some
+
+MEETINGS = itertools.count()
+"""Numbers the runs that this process takes part in, which all of its fellows number alike."""
 
 
 def several() -> bool:
@@ -40,10 +44,11 @@ def joined(device: str) -> Iterator[Shard]:
         if not cpu and local >= torch.cuda.device_count():
             there = some(torch.cuda.device_count(), "GPU")
             raise InputError(f"this machine has {there}, and process {local + 1} wants one of its own; start fewer")
-        # torchrun's store outlives a process that is killed, and with it the addresses at which nobody is any more.
+        # torchrun's store outlives a process that is killed and a run that has ended, and with it the addresses at
+        # which nobody is any more.
         store, rank, world = next(rendezvous("env://"))
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-        fresh = distributed.PrefixStore(f"convatlas/{attempt}", store)  # type: ignore[attr-defined]
+        fresh = distributed.PrefixStore(f"convatlas/{attempt}/{next(MEETINGS)}", store)  # type: ignore[attr-defined]
         state = PartialState(cpu=cpu, store=fresh, rank=rank, world_size=world)
         yield Shard(state.process_index, state.num_processes)
     finally:

@@ -91,6 +91,7 @@ def main() -> None:
             done = subprocess.run([sys.executable, "-m", "convatlas", *command], check=True, capture_output=True)
         kept[name] = json.loads(done.stdout)
         for which in ("finetuned", "scratch"):
+            kept[name][which] |= {place: Path(kept[name][which][place]).name for place in ("run", "data")}
             scores = kept[name][which]["test"] or kept[name][which]["val"]
             print(f"{name}, {which}: {scores['accuracy']:.2f} %", flush=True)
         options.json.write_text(json.dumps(kept, indent=1) + "\n")

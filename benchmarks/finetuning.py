@@ -86,13 +86,15 @@ def main() -> None:
             "finetune", "resnet20", "--weights", weights, "--data", source, "--seed", seed, "--against-scratch",
             "--output", output,
         )  # fmt: skip
-        records.append(both)
+        records.append(
+            {who: run | {place: Path(run[place]).name for place in ("run", "data")} for who, run in both.items()}
+        )
         tuned, scratch = both["finetuned"]["test"], both["scratch"]["test"]
         print(f"seed {seed}: {tuned['accuracy']:.2f} % fine-tuned, {scratch['accuracy']:.2f} % from scratch")
     margins = [each["finetuned"]["test"]["accuracy"] - each["scratch"]["test"]["accuracy"] for each in records]
     spread = stdev(margins) if len(margins) > 1 else 0.0
     print(f"margin: {mean(margins):.2f} points (deviation {spread:.2f}, {min(margins):.2f} to {max(margins):.2f})")
-    known = json.loads((weights / "results.json").read_text())
+    known = json.loads((weights / "results.json").read_text()) | {"data": "known"}
     kept = {"images_a_class": options.images, "eight_classes": known, "margins": margins, "runs": records}
     options.json.write_text(json.dumps(kept, indent=2) + "\n")
 

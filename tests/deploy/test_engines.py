@@ -15,7 +15,7 @@ from PIL import Image
 
 import convatlas as ca
 from convatlas.data.images import Preparation
-from convatlas.deploy import engines, measuring, quantizing
+from convatlas.deploy import classifier, engines, measuring, quantizing
 from convatlas.deploy.engines import ENGINES, Engine, engine
 from convatlas.deploy.measuring import Choice, keep_choice, kept_choice, measure
 from convatlas.errors import InputError
@@ -104,7 +104,7 @@ def test_a_network_that_an_engine_does_not_take_is_said(network: Network, monkey
 
 @pytest.mark.skipif(len(HERE) < 3, reason="neither OpenVINO nor ONNX Runtime is installed")
 def test_predict_takes_what_bench_found_for_full_batches_and_answers_alike(
-    run: Run, tmp_path: Path, convatlas: Callable[..., Any]
+    run: Run, tmp_path: Path, convatlas: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = shutil.copytree(run.directory, tmp_path / "run")
     said = convatlas("bench", folder, "--engine", HERE[-1].name, "--batch-size", "2", "--seconds", "0.01")
@@ -116,6 +116,10 @@ def test_predict_takes_what_bench_found_for_full_batches_and_answers_alike(
         assert one.labels == other.labels
         assert one.probabilities == pytest.approx(other.probabilities, abs=1e-4)
     assert [choice.engine for choice in fast.engines] == [HERE[-1].name]
+    monkeypatch.setattr(classifier, "PIXELS", 1)  # pictures so large that PyTorch would get one at a time
+    large = ca.load(folder)
+    large.predict(pictures)
+    assert {choice.engine for choice in large.engines} == {HERE[-1].name, "eager"}  # of 5, the last has no full batch
     fast.predict(pictures[0])
     assert len(fast.engines) == 2  # a single picture is answered as it always was
 

@@ -77,7 +77,11 @@ class Classifier(
         folder: Path | None = None,
     ) -> None:
         self.bundle, self.network, self.device, self.folder = bundle, network.eval(), device, folder
-        self.chosen = Choice(engine, "int8" if engine == "int8" else "32", self.most) if engine else chosen
+        _, height, width = bundle.images.size
+        self.eager = Choice("eager", "32", max(1, PIXELS // (height * width)))
+        self.chosen = chosen
+        if engine is not None:
+            self.chosen = Choice(engine, "int8" if engine == "int8" else "32", self.eager.batch_size)
         self.asked = engine is not None
         self.engines: dict[Choice, Engine] = {}
 
@@ -105,13 +109,11 @@ class Classifier(
     @property
     def most(self) -> int:
         """How many pictures are put through the network at once."""
-        _, height, width = self.bundle.images.size
-        return max(1, PIXELS // (height * width))
+        return max(self.eager.batch_size, self.chosen.batch_size if self.chosen else 1)
 
     def engine_for(self, count: int) -> Engine:
         """What answers so many pictures: what was named, or what was found to be the fastest if they fill its batch."""
-        eager = Choice("eager", "32", self.most)
-        choice = self.chosen if self.chosen and (self.asked or count >= self.chosen.batch_size) else eager
+        choice = self.chosen if self.chosen and (self.asked or count >= self.chosen.batch_size) else self.eager
         if choice not in self.engines:
             self.engines[choice] = engine(choice.engine)(
                 self.network, self.bundle.images, batch_size=choice.batch_size, device=self.device,

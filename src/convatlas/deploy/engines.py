@@ -36,19 +36,13 @@ Logits = NDArray[np.float32]
 class Prepared(nn.Module):
     """`uint8 (N, C, H, W) -> float32 (N, K)`: a network behind the normalisation that its weights were trained with."""
 
-    scale: Tensor
-    shift: Tensor
-
     def __init__(self, network: Network, images: Preparation) -> None:
         super().__init__()
-        self.network = network
-        scale = 1 / (255 * torch.tensor(images.std))
-        self.register_buffer("scale", scale.view(1, -1, 1, 1))
-        self.register_buffer("shift", (torch.tensor(images.mean) * 255 * scale).view(1, -1, 1, 1))
+        self.network, self.images = network, images
 
     def forward(self, pixels: Tensor) -> Tensor:
         """The logits."""
-        answer: Tensor = self.network(pixels.float() * self.scale - self.shift)
+        answer: Tensor = self.network(self.images.normalize(pixels))
         return answer.float()
 
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 from torch.nn import functional as F
 
-from convatlas.data.augmentation import Augmentation, resized, window
+from convatlas.data.augmentation import Augmentation
 from convatlas.data.held import Components
+from convatlas.data.windows import cut_out
 from convatlas.errors import InputError
 
 INDEX = np.arange(6)
@@ -27,6 +27,8 @@ def random_images(count: int = 6, channels: int = 3, size: int = 8) -> torch.Ten
 def all_done(
     augmentation: Augmentation, images: torch.Tensor, index: np.ndarray, *, seed: int, epoch: int
 ) -> torch.Tensor:
+    if augmentation.resized_crop:
+        images = cut_out(images, augmentation.windows(index, seed=seed, epoch=epoch))
     images = augmentation.move(images, index, seed=seed, epoch=epoch)
     images = augmentation.operate(images, index, seed=seed, epoch=epoch)
     recoloured = augmentation.recolour(images, index, seed=seed, epoch=epoch) / 255 - 0.5
@@ -117,44 +119,6 @@ def test_half_of_the_images_are_mirrored_and_every_offset_comes_up() -> None:
     assert 0.47 < mirrored.float().mean() < 0.53
     cropped = Augmentation(crop=2).move(ramp, index, seed=0, epoch=0)[:, 0, 4, 0]
     assert cropped.unique(return_counts=True)[1].min() > 600  # of the five offsets 0, 0, 1, 2, 3
-
-
-@given(area=st.floats(0.01, 1), draw=st.floats(0, 1, exclude_max=True), steepest=st.sampled_from([1.0, 4 / 3, 1 / 0.3]))
-def test_a_window_has_its_area_and_an_aspect_within_bounds_and_fits(area: float, draw: float, steepest: float) -> None:
-    high, wide = (side[0] for side in window(np.array([area]), np.array([draw]), steepest=steepest))
-    assert high * wide == pytest.approx(area)
-    assert 1 / steepest - 1e-9 <= wide / high <= steepest + 1e-9
-    assert max(high, wide) <= 1 + 1e-9
-
-
-def test_a_window_is_brought_to_the_size_as_pillow_does() -> None:
-    y, x = np.mgrid[:40, :50]
-    waves = np.stack([127 + 120 * np.sin((x * a + y * b) / 3) for a, b in ((1, 0.3), (0.2, -1), (1, 1), (0.5, 0))])
-    images = torch.from_numpy(waves.round().astype(np.uint8))[:, None]
-    high, wide, top, left = np.array([[0.3, 0.5, 0.83, 1], [0.37, 0.4, 0.9, 1], [0.1, 0.5, 0, 0], [0.63, 0.21, 0.1, 0]])
-    ours = resized(images, top, high, left, wide)
-    for number, image in enumerate(images):
-        box = (left * 50, top * 40, (left + wide) * 50, (top + high) * 40)
-        pillows = Image.fromarray(image[0].numpy()).resize(
-            (50, 40), Image.Resampling.BILINEAR, box=tuple(float(side[number]) for side in box)
-        )
-        assert (ours[number, 0].int() - torch.from_numpy(np.array(pillows)).int()).abs().max() <= 1
-    assert torch.equal(ours[3], images[3])  # the whole image
-
-
-def test_windows_cover_all_shares_of_the_area_evenly_at_aspects_from_3_4_to_4_3() -> None:
-    ramp = torch.arange(256, dtype=torch.uint8).expand(256, 256)
-    images = torch.stack((ramp, ramp.T)).expand(300, -1, -1, -1)
-    windows = Augmentation(resized_crop=0.2).move(images, np.arange(300), seed=0, epoch=0).float()
-    wide = (windows[:, 0, 0, -1] - windows[:, 0, 0, 0] + 1) / 256
-    high = (windows[:, 1, -1, 0] - windows[:, 1, 0, 0] + 1) / 256
-    area = wide * high
-    assert area.min() > 0.19
-    assert area.quantile(torch.tensor([0.25, 0.5, 0.75])).tolist() == pytest.approx([0.4, 0.6, 0.8], abs=0.06)
-    assert (wide / high).max() < 4 / 3 + 0.03
-    assert (wide / high).min() > 3 / 4 - 0.03
-    assert (wide / high).log().mean().abs() < 0.02
-    assert ((windows[:, 0, 0, 0] == 0) | (windows[:, 0, 0, -1] == 255)).float().mean() < 0.1
 
 
 def test_recolouring_keeps_within_its_bounds_and_changes_every_image() -> None:

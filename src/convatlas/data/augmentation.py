@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from convatlas.data.chance import beta, normal, uniform, whole
 from convatlas.data.held import Components
 from convatlas.data.policies import Policy, rand_augment, trivial_augment
+from convatlas.data.windows import Windows, sides
 from convatlas.errors import InputError
 
 Index = NDArray[np.int64]
@@ -35,7 +36,9 @@ class Augmentation:
     crop: int = 0
     """Pad with this many black pixels on each side, and cut the size out at random (He et al. 2015, Sec. 4.2)."""
     resized_crop: float = 0.0
-    """Cut out a window of this share of the image at least, and bring it to the size (Szegedy et al. 2014, Sec. 6)."""
+    """Cut out a window of this share of the image at least, and bring it to the size (Szegedy et al. 2014, Sec. 6).
+
+    That is done where an image is decoded, straight from what is stored."""
     policy: Policy = "none"
     """Random operations on each image: TrivialAugment, or RandAugment."""
     rand_operations: int = 2
@@ -69,17 +72,20 @@ class Augmentation:
         """Whether an image takes something from another."""
         return self.mixup > 0 or self.cutmix > 0
 
+    def windows(self, index: Index, *, seed: int, epoch: int) -> Windows:
+        """What `resized_crop` cuts out of the images at `index`, flipped as they are to be."""
+        draws = (uniform(seed, epoch, index, draw) for draw in ("area", "aspect", "window top", "window left"))
+        return Windows(self.resized_crop, np.stack(tuple(draws)), self.mirrored(index, seed=seed, epoch=epoch))
+
+    def mirrored(self, index: Index, *, seed: int, epoch: int) -> NDArray[np.bool_]:
+        """(N,): which of the images at `index` are flipped."""
+        return uniform(seed, epoch, index, "flip") < (0.5 if self.flip else 0)
+
     def move(self, images: Tensor, index: Index, *, seed: int, epoch: int) -> Tensor:
-        """`uint8 (N, C, H, W) -> uint8 (N, C, H, W)`: cut out and brought to the size, flipped, cropped when padded."""
+        """`uint8 (N, C, H, W) -> uint8 (N, C, H, W)`: flipped, if they are no windows, and cropped when padded."""
         height, width = images.shape[2:]
-        if self.resized_crop:
-            area = self.resized_crop + (1 - self.resized_crop) * uniform(seed, epoch, index, "area")
-            high, wide = window(area, uniform(seed, epoch, index, "aspect"), steepest=4 / 3)
-            top = (1 - high) * uniform(seed, epoch, index, "window top")
-            left = (1 - wide) * uniform(seed, epoch, index, "window left")
-            images = resized(images, top, high, left, wide)
-        if self.flip:
-            mirrored = torch.from_numpy(uniform(seed, epoch, index, "flip") < 0.5).to(images.device)
+        if self.flip and not self.resized_crop:
+            mirrored = torch.from_numpy(self.mirrored(index, seed=seed, epoch=epoch)).to(images.device)
             images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(3), images)
         if self.crop:
             rows = torch.from_numpy(whole(seed, epoch, index, "top", below=2 * self.crop + 1)).to(images.device)
@@ -136,7 +142,7 @@ class Augmentation:
         if self.erasing:
             erased = uniform(seed, epoch, index, "erasing") < self.erasing
             area = 0.02 + 0.31 * uniform(seed, epoch, index, "erasing area")
-            shares = window(area, uniform(seed, epoch, index, "erasing aspect"), steepest=1 / 0.3)
+            shares = sides(area, uniform(seed, epoch, index, "erasing aspect"), steepest=1 / 0.3)
             high, wide = (
                 np.where(erased, (share * side).round().clip(1), 0).astype(np.int64)
                 for share, side in zip(shares, (height, width), strict=True)
@@ -162,41 +168,6 @@ class Augmentation:
         inside = rectangle(images, top, high, left, wide)
         # What hangs over the border is not in the image, so the share is counted anew, as in the authors' code.
         return Mixed(torch.where(inside, others, images), 1 - inside.flatten(1).sum(1) / (height * width))
-
-
-def window(
-    area: NDArray[np.float64], draw: NDArray[np.float64], *, steepest: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Height and width, as shares of the image's, of a window of each of these shares of its area.
-
-    Its aspect, in the image's, is drawn evenly in its logarithm from what lies within 1/steepest and steepest and fits
-    into the image. (torchvision's RandomResizedCrop draws area and aspect up to ten times until they fit, and then
-    takes the largest window in the middle that does; so large areas are rarer there, and the paper has them even.)
-    """
-    limit = np.minimum(np.log(steepest), -np.log(area))
-    stretch = np.exp(limit * (draw - 0.5))
-    return np.sqrt(area) / stretch, np.sqrt(area) * stretch
-
-
-def resized(
-    images: Tensor, top: NDArray[np.float64], high: NDArray[np.float64], left: NDArray[np.float64],
-    wide: NDArray[np.float64],
-) -> Tensor:  # fmt: skip
-    """`uint8 (N, C, H, W) -> uint8 (N, C, H, W)`: the window of each, in shares of its sides, at the whole size.
-
-    It is interpolated linearly. As no window is larger than the image, nothing is made smaller that would want
-    smoothing first.
-    """
-    count, _, height, width = images.shape
-
-    def places(begin: NDArray[np.float64], length: NDArray[np.float64], size: int) -> Tensor:
-        middles = (torch.arange(size, device=images.device) + 0.5) / size
-        return 2 * (values(begin, images) + values(length, images) * middles) - 1  # grid_sample's -1…1
-
-    across = places(left, wide, width).expand(count, 1, height, width)
-    down = places(top, high, height).transpose(2, 3).expand(count, 1, height, width)
-    grid = torch.cat((across, down), 1).permute(0, 2, 3, 1)
-    return F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False).round_().to(torch.uint8)
 
 
 def rectangle(images: Tensor, top: Index, high: int | Index, left: Index, wide: int | Index) -> Tensor:

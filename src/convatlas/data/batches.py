@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -67,7 +68,10 @@ class Batches:
     def epoch(self, epoch: int, *, start: int = 0) -> Iterator[Step]:
         """The steps of an epoch from `start` on: all images once, in steps that differ in size by at most one."""
         at, steps = self.pixels.steps(self.seed, epoch, len(self)), range(start, len(self))
-        fetched = self.pixels.fetches(part for step in steps for part in self.share(at(step)))
+        cut = (
+            partial(self.augmentation.windows, seed=self.seed, epoch=epoch) if self.augmentation.resized_crop else None
+        )
+        fetched = self.pixels.fetches((part for step in steps for part in self.share(at(step))), cut)
         for step in steps:
             yield Step(len(at(step)), [self.make(*next(fetched), epoch, step) for _ in range(self.parts)])
 
@@ -89,11 +93,12 @@ class Batches:
     def make(self, index: NDArray[np.int64], images: Tensor, labels: Tensor, epoch: int, step: int) -> Batch:
         """The images, which are those at `index`, as the epoch shows them; of a mixed part all but the last."""
         augmentation, where = self.augmentation, {"seed": self.seed, "epoch": epoch}
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
         images = augmentation.operate(augmentation.move(images, index, **where), index, **where)
+        images = images.contiguous(memory_format=layout)  # while they are bytes, of which there are a quarter
         images = self.preparation.normalize(augmentation.recolour(images, index, **where))
         images = augmentation.blank(images, index, **where)
         labels = labels.to(images.device)
-        layout = torch.channels_last if self.channels_last else torch.contiguous_format
         if not augmentation.mixes:
             return Batch(images.contiguous(memory_format=layout), labels)
         mixed = augmentation.mix(images[:-1], images[1:], index[:-1], step=step, **where)
@@ -114,5 +119,5 @@ def in_order(
     mine = np.array_split(np.arange(len(pixels)), shard.world)[shard.rank]
     most = -(-len(pixels) // shard.world)  # of a process: all of them go through as many batches
     for _, images, labels in pixels.fetches(np.array_split(mine, -(-most // batch_size))):
-        images = preparation.normalize(images.to(device))
+        images = preparation.normalize(images.to(device).contiguous(memory_format=layout))
         yield Batch(images.contiguous(memory_format=layout), labels.to(device))

@@ -17,8 +17,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from convatlas.data.held import Index
-from convatlas.data.images import Fit, Raw, UnreadableImageError, prepare, reason
+from convatlas.data.images import Fit, Raw, UnreadableImageError, picture, prepare, reason
 from convatlas.data.source import Part, Skipped
+from convatlas.data.windows import Windows
 from convatlas.errors import InputError
 
 Job = TypeVar("Job")
@@ -112,22 +113,23 @@ class Decoded(NamedTuple):
     """Images that were decoded together."""
 
     images: Tensor
-    """uint8 (N, C, H, W); those that cannot be read are black."""
+    """uint8 (N, C, H, W), the channels last in memory; those that cannot be read are black."""
     unread: Sequence[tuple[int, str]]
     """Which those are, and why."""
 
 
-def decode_all(stored: Sequence[Raw], size: tuple[int, int, int], fit: Fit) -> Decoded:
-    """All these images, one after another."""
-    images, unread = np.zeros((len(stored), *size), np.uint8), []
+def decode_all(stored: Sequence[Raw], size: tuple[int, int, int], fit: Fit, windows: Windows | None = None) -> Decoded:
+    """All these images, or a window of each, one after another."""
+    channels, height, width = size
+    images, unread = np.zeros((len(stored), height, width, channels), np.uint8), []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for i, raw in enumerate(stored):
             try:
-                images[i] = prepare(raw, size, fit)
+                images[i] = picture(raw, size, fit, None if windows is None else windows[i])
             except (UnreadableImageError, OSError) as error:
                 unread.append((i, reason(error)))
-    return Decoded(torch.from_numpy(images), unread)
+    return Decoded(torch.from_numpy(images).permute(0, 3, 1, 2), unread)
 
 
 def one_a_core(workers: int | None) -> int:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from convatlas.data.chance import order
 from convatlas.data.source import Skipped
+from convatlas.data.windows import Cut
 
 Index = NDArray[np.int64]
 CPU = torch.device("cpu")
@@ -65,8 +66,8 @@ class Held(ABC):
         """What finds the images of each of an epoch's `count` steps: all of them once, as (seed, epoch) says."""
 
     @abstractmethod
-    def fetches(self, indices: Iterable[Index]) -> Iterator[Fetched]:
-        """The images at each of these indices, in turn. They are asked for some steps ahead."""
+    def fetches(self, indices: Iterable[Index], cut: Cut | None = None) -> Iterator[Fetched]:
+        """The images at each of these indices, in turn, or windows of them. They are asked for some steps ahead."""
 
     @abstractmethod
     def sample(self) -> Iterator[Tensor]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -15,6 +16,7 @@ from convatlas.data.images import Fit, Raw
 from convatlas.data.pixels import numbered
 from convatlas.data.source import Part, Skipped
 from convatlas.data.tables import Rows
+from convatlas.data.windows import Cut, cut_out
 from convatlas.errors import InputError
 
 
@@ -52,12 +54,17 @@ class Mapped(Indexed):
         """`uint8 (N, C, H, W)`: the images at `index`, decoded here and now."""
         return self.read(self.decode(index))
 
-    def fetches(self, indices: Iterable[Index]) -> Iterator[Fetched]:
-        """The images at each of these indices, in turn, decoded ahead of it by the processes."""
+    def fetches(self, indices: Iterable[Index], cut: Cut | None = None) -> Iterator[Fetched]:
+        """The images at each of these indices, or windows of them, in turn, decoded ahead of it by the processes."""
         workers = min(self.workers, len(indices)) if isinstance(indices, Sized) else self.workers
-        for job in in_processes(self.decode, indices, workers=workers, device=self.device):
+        # Nothing is to be decoded in arrays, whose windows are cut like those of images in memory.
+        straight = None if isinstance(self.stored, np.ndarray) else cut
+        work = partial(self.decode, cut=straight)
+        for job in in_processes(work, indices, workers=workers, device=self.device):
             index, _ = job
             images = self.read(job).to(self.device, non_blocking=True)
+            if cut is not None and straight is None:
+                images = cut_out(images, cut(index))
             yield Fetched(index, images, self.labels[torch.from_numpy(index)])
 
     def sample(self) -> Iterator[Tensor]:
@@ -66,11 +73,11 @@ class Mapped(Indexed):
         for fetched in self.fetches(np.array_split(index, -(-len(index) // 64))):
             yield fetched.images
 
-    def decode(self, index: Index) -> tuple[Index, Decoded]:
-        """The images at `index`, as a process hands them back."""
+    def decode(self, index: Index, cut: Cut | None = None) -> tuple[Index, Decoded]:
+        """The images at `index`, or windows of them, as a process hands them back."""
         places = self.places[index]
         taken = self.stored.take(places) if isinstance(self.stored, Rows) else [self.stored[i] for i in places.tolist()]
-        return index, decode_all(taken, self.size, self.fit)
+        return index, decode_all(taken, self.size, self.fit, None if cut is None else cut(index))
 
     def read(self, job: tuple[Index, Decoded]) -> Tensor:
         """`uint8 (N, C, H, W)`. Raises InputError for an image that could be read at first, and cannot any more."""

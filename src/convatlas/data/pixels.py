@@ -12,6 +12,7 @@ from convatlas.data.decoding import OnImages, digest, look_through
 from convatlas.data.held import Fetched, Index, Indexed
 from convatlas.data.images import Fit
 from convatlas.data.source import Part, Skipped
+from convatlas.data.windows import Cut, cut_out
 from convatlas.errors import InputError
 from convatlas.wording import shown
 
@@ -47,10 +48,11 @@ class Pixels(Indexed):
         """`uint8 (N, C, H, W)`: the images at `index`."""
         return self.images[torch.from_numpy(index).to(self.images.device)]
 
-    def fetches(self, indices: Iterable[Index]) -> Iterator[Fetched]:
-        """The images at each of these indices, in turn."""
+    def fetches(self, indices: Iterable[Index], cut: Cut | None = None) -> Iterator[Fetched]:
+        """The images at each of these indices, in turn, or windows of them, which are cut where the images are."""
         for index in indices:
-            yield Fetched(index, self.at(index), self.labels[torch.from_numpy(index)])
+            images = self.at(index) if cut is None else cut_out(self.at(index), cut(index))
+            yield Fetched(index, images, self.labels[torch.from_numpy(index)])
 
     def sample(self) -> Iterator[Tensor]:
         """All images at once."""

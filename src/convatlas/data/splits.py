@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -63,7 +63,16 @@ class Holding:
     workers: int
     on_images: OnImages | None
     mapped: bool
-    words: str
+    room: str = ""
+    """What there is to say where memory is too small."""
+
+    @property
+    def words(self) -> str:
+        """Where the images are."""
+        if not self.mapped:
+            return "decoded, in memory"
+        processes = some(self.workers, "process", "processes")
+        return f"as they are stored, and decoded by {processes} when their turn comes{self.room}"
 
     def hold(self, source: Source | Shards, name: PartName, part: Part, classes: tuple[str, ...]) -> Indexed:
         """The images of a part that can be read. Raises InputError where there are none."""
@@ -102,12 +111,9 @@ def holding(
             f"{count:,} images of {size[0]}×{size[1]}×{size[2]} take {room}; leave out --loading memory, or choose a "
             "smaller --size"
         )
-    mapped, workers = loading == "mapped" or not fits, one_a_core(workers)
-    words = f"as they are stored, and decoded by {some(workers, 'process', 'processes')} when their turn comes"
-    words += "" if fits else f": decoded, they would take {room}"
     return Holding(
-        size=size, fit=fit, strict=strict, workers=workers, on_images=on_images, mapped=mapped,
-        words=words if mapped else "decoded, in memory",
+        size=size, fit=fit, strict=strict, workers=one_a_core(workers), on_images=on_images,
+        mapped=loading == "mapped" or not fits, room="" if fits else f": decoded, they would take {room}",
     )  # fmt: skip
 
 
@@ -132,14 +138,17 @@ def load_splits(
     strict: bool = False,
     loading: Loading = "auto",
     workers: int | None = None,
+    windows: bool = False,
     on_images: OnImages | None = None,
 ) -> Splits:
     """Bring a source to `size` (C, H, W) and cut it: by the splits that it has, and by hash where it has none.
 
     The classes are those that the source declares, or else those of the training part in natural order. Where the
     images are not decoded in memory, each is decoded once all the same, to see which can be read; only what is
-    streamed is not. Raises InputError for fewer than two classes, labels that training does not have, images that do
-    not fit into memory and have to, and with `strict` for an image that cannot be read.
+    streamed is not. Where `windows` of them are to be trained on, encoded images are not held decoded unless that is
+    asked for: so windows are cut from whole images, with much memory as with little. Raises InputError for fewer than
+    two classes, labels that training does not have, images that do not fit into memory and have to, and with `strict`
+    for an image that cannot be read.
     """
     if not 0 < validation < 1:
         raise InputError(f"validation is a share between 0 and 1, and not {validation}")
@@ -157,7 +166,9 @@ def load_splits(
         sum(len(part) for part in source.parts.values()), size=size, fit=fit, strict=strict, loading=loading,
         workers=workers, on_images=on_images,
     )  # fmt: skip
-    parts = {name: way.hold(source, name, part, classes) for name, part in source.parts.items()}
+    encoded = windows and loading == "auto" and not isinstance(training.images, np.ndarray)
+    ways = {name: replace(way, mapped=True) if encoded and name in TRAINED else way for name in source.parts}
+    parts = {name: ways[name].hold(source, name, part, classes) for name, part in source.parts.items()}
     skipped = [image for images in parts.values() for image in images.skipped]
 
     test = parts.get("test")
@@ -171,7 +182,8 @@ def load_splits(
     else:
         train, val = cut(parts["train"], validation, column=1)
         how = f"{validation:.0%} of the training part cut for validation by the hash of each image"
-    return Splits(train=train, val=val, test=test, classes=classes, how=how, skipped=skipped, held=way.words)
+    words = ways["train" if "train" in ways else "all"].words
+    return Splits(train=train, val=val, test=test, classes=classes, how=how, skipped=skipped, held=words)
 
 
 def stream_splits(

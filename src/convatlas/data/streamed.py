@@ -19,6 +19,7 @@ from convatlas.data.held import CPU, SAMPLE, Fetched, Held, Index
 from convatlas.data.images import Fit, Raw
 from convatlas.data.shards import BLOCK, READERS, Reader, Row
 from convatlas.data.source import Skipped
+from convatlas.data.windows import Cut
 from convatlas.errors import InputError
 
 WINDOW = 4096
@@ -58,9 +59,9 @@ class Job(NamedTuple):
     stored: Sequence[Raw]
 
 
-def decode_job(job: Job, *, size: tuple[int, int, int], fit: Fit) -> tuple[Index, Index, Decoded]:
-    """The images of a job, as a process hands them back."""
-    return job.which, job.labels, decode_all(job.stored, size, fit)
+def decode_job(job: Job, *, size: tuple[int, int, int], fit: Fit, cut: Cut | None) -> tuple[Index, Index, Decoded]:
+    """The images of a job, or windows of them, as a process hands them back."""
+    return job.which, job.labels, decode_all(job.stored, size, fit, None if cut is None else cut(job.which))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,9 +104,12 @@ class Streamed(Held):
         """The images of a step with neighbours together, which are read together."""
         return np.sort(index)
 
-    def fetches(self, indices: Iterable[Index]) -> Iterator[Fetched]:
-        """The images at each of these indices, in turn, read by threads and decoded by processes ahead of it."""
-        work = partial(decode_job, size=self.size, fit=self.fit)
+    def fetches(self, indices: Iterable[Index], cut: Cut | None = None) -> Iterator[Fetched]:
+        """The images at each of these indices, or windows of them, in turn.
+
+        Threads read them and processes decode them ahead of it.
+        """
+        work = partial(decode_job, size=self.size, fit=self.fit, cut=cut)
         with closing(made_ahead(self.jobs(indices), 4)) as jobs:
             for index, labels, decoded in in_processes(work, jobs, workers=self.workers, device=self.device):
                 if decoded.unread:

@@ -74,7 +74,8 @@ def prepare(recipe: Recipe, display: Display, shard: Shard = ALONE, *, begun: bo
     with display.decoding():
         splits = load_splits(
             source, size=size, fit=recipe.fit, validation=recipe.validation, strict=recipe.strict,
-            loading=recipe.loading, workers=recipe.workers, on_images=display.decoded,
+            loading=recipe.loading, workers=recipe.workers, windows=recipe.resized_crop > 0,
+            on_images=display.decoded,
         )  # fmt: skip
     mean, std, measured = recipe.mean, recipe.std, None
     if mean is None or std is None:

@@ -24,7 +24,7 @@ def smooth(height: int, width: int) -> Image.Image:
     """A picture in which every place has a colour of its own, and which JPEG hardly changes."""
     y, x = np.mgrid[:height, :width]
     return Image.fromarray(
-        np.stack((255 * x / width, 255 * y / height, 127 + 100 * np.sin(x / width * 9)), 2).astype(np.uint8)
+        np.stack((255 * x / width, 255 * y / height, 127 + 100 * np.sin(x / width * 3)), 2).astype(np.uint8)
     )
 
 
@@ -133,7 +133,7 @@ def test_what_windows_show_does_not_depend_on_how_much_memory_there_is(
     assert isinstance(much[shapes].train, Mapped)
     assert isinstance(much["digits"].train, Pixels)
     assert isinstance(splits(shapes, loading="memory").train, Pixels)
-    monkeypatch.setattr("convatlas.data.splits.free_memory", lambda: 1000)
+    monkeypatch.setattr("convatlas.data.holding.free_memory", lambda: 1000)
     for data, before in much.items():
         little = splits(data, workers=0)
         assert isinstance(little.train, Mapped)

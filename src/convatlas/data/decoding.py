@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from convatlas.data.held import Index
-from convatlas.data.images import Fit, Raw, UnreadableImageError, picture, prepare, reason
+from convatlas.data.images import Fit, Raw, UnreadableImageError, picture, reason
 from convatlas.data.source import Part, Skipped
 from convatlas.data.windows import Windows
 from convatlas.errors import InputError
@@ -46,15 +46,14 @@ class Looked(NamedTuple):
 def look_through(
     part: Part,
     *,
-    size: tuple[int, int, int],
-    fit: Fit,
+    make: Callable[[Raw], NDArray[np.uint8]],
+    keep: Callable[[int, NDArray[np.uint8], NDArray[np.uint64]], None] | None,
     strict: bool,
     on_images: OnImages | None,
-    into: NDArray[np.uint8] | None,
 ) -> Looked:
-    """Read, hash and decode every image of a part, and keep the pixels in `into` where it is given.
+    """Read, hash and `make` pixels of every image of a part, which are handed to `keep`: number, pixels and hash.
 
-    Raises InputError with `strict` for an image that cannot be read.
+    Several threads do so. Raises InputError with `strict` for an image that cannot be read.
     """
     digests = np.empty((len(part), 2), np.uint64)
     skipped: dict[int, Skipped] = {}
@@ -63,12 +62,13 @@ def look_through(
         index, raw = job
         try:
             stored = stored_bytes(raw)
-            pixels = prepare(stored if isinstance(raw, str | Path) else raw, size, fit)
-            digests[index] = digest(stored)
-            if into is not None:
-                into[index] = pixels
+            pixels = make(stored if isinstance(raw, str | Path) else raw)
         except (UnreadableImageError, OSError) as error:
             skipped[index] = Skipped(part.names[index], reason(error))
+            return
+        digests[index] = digest(stored)
+        if keep is not None:
+            keep(index, pixels, digests[index])
 
     with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
         warnings.simplefilter("ignore")  # of odd EXIF and large images, which are read all the same

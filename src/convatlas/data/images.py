@@ -13,15 +13,16 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 from torch import Tensor
-from torch.nn import functional as F
 
-from convatlas.data.windows import Windows
+from convatlas.data.windows import Windows, brought_to
 from convatlas.errors import InputError
 
 Fit = Literal["crop", "pad", "stretch"]
 Raw = str | Path | bytes | NDArray[Any] | Image.Image
 """An image that is not decoded yet, or an array of (H, W) or (H, W, C)."""
 
+ROOM = 256
+"""The shorter side that an image is left at least where windows are cut out of it."""
 SUFFIXES = (
     ".bmp", ".dib", ".gif", ".jpeg", ".jpg", ".jpe", ".jfif", ".png", ".apng", ".ppm", ".pgm", ".pbm", ".pnm",
     ".tif", ".tiff", ".webp", ".tga", ".jp2", ".avif", ".ico",
@@ -194,33 +195,53 @@ def fitted(image: Image.Image, height: int, width: int, fit: Fit) -> Image.Image
 def picture(raw: Raw, size: tuple[int, int, int], fit: Fit, window: Windows | None = None) -> NDArray[np.uint8]:
     """`uint8 (H, W, C)`: the image, or a window of it, with one channel or three. Raises UnreadableImageError."""
     channels, height, width = size
+    if isinstance(raw, np.ndarray) and raw.dtype == np.uint8 and raw.shape[2:] == (channels,):  # decoded before
+        if window is not None:
+            high, wide = raw.shape[:2]
+            left, top, right, bottom = window.box(high, wide, shape_of(high, wide, height, width, fit))
+            return brought_to(raw[top:bottom, left:right], height, width, mirrored=bool(window.mirrored))
+        if raw.shape[:2] == (height, width):
+            return raw
     image = read(raw, (height, width), fit, window)
     try:
-        image, mode = eight_bits(image), "L" if channels == 1 else "RGB"
-        if image.mode != mode:
-            image = image.convert(mode)
+        image = in_channels(image, channels)
         if window is None or fit == "pad":
             image = fitted(image, height, width, fit)
-        if window is not None:
-            return window_of(image, size, fit, window)
-        return np.asarray(image).reshape(height, width, channels)
+        if window is None:
+            return np.asarray(image).reshape(height, width, channels)
+        place = window.box(image.height, image.width, shape_of(image.height, image.width, height, width, fit))
+        pixels = np.asarray(image.crop(place))
+        return brought_to(pixels.reshape(*pixels.shape[:2], channels), height, width, mirrored=bool(window.mirrored))
     except Exception as error:
         raise unreadable(raw, error) from error
 
 
-def window_of(image: Image.Image, size: tuple[int, int, int], fit: Fit, window: Windows) -> NDArray[np.uint8]:
-    """`uint8 (H, W, C)`: the window, of whole pixels, brought to the size."""
-    channels, height, width = size
-    place = window.over(shape_of(image.height, image.width, height, width, fit))
-    top, left = int(place.top * image.height), int(place.left * image.width)
-    bottom = min(image.height, top + max(1, round(float(place.high) * image.height)))
-    right = min(image.width, left + max(1, round(float(place.wide) * image.width)))
-    pixels = np.array(image.crop((left, top, right, bottom)))
-    # torch's, which takes a third of the time of Pillow's; both weigh all pixels where an image becomes smaller.
-    batch = torch.from_numpy(pixels.reshape(1, *pixels.shape[:2], channels)).permute(0, 3, 1, 2)
-    resized = F.interpolate(batch, (height, width), mode="bilinear", antialias=True)
-    shown = resized[0].permute(1, 2, 0).numpy()
-    return shown[:, ::-1] if window.mirrored else shown
+def roomy(raw: Raw, size: tuple[int, int, int], fit: Fit) -> NDArray[np.uint8]:
+    """`uint8 (H, W, C)`: the whole image, no larger than windows are cut out of. Raises UnreadableImageError.
+
+    Its shorter side is 256, as the papers have their images, or 8/7 of the network's where that is more. A smaller one
+    is as it is.
+    """
+    larger = max(8 / 7, ROOM / min(size[1:]))
+    channels, (height, width) = size[0], (ceil(side * larger) for side in size[1:])
+    image = read(raw, (height, width), fit)
+    try:
+        image = in_channels(image, channels)
+        if fit == "pad":
+            image = fitted(image, height, width, fit)
+        down, across = min(1, height / image.height), min(1, width / image.width)
+        if fit == "crop":
+            down = across = max(down, across)
+        image = image.resize((round(across * image.width), round(down * image.height)), Image.Resampling.BILINEAR)
+        return np.asarray(image).reshape(image.height, image.width, channels)
+    except Exception as error:
+        raise unreadable(raw, error) from error
+
+
+def in_channels(image: Image.Image, channels: int) -> Image.Image:
+    """The image in grey or in colour."""
+    image, mode = eight_bits(image), "L" if channels == 1 else "RGB"
+    return image if image.mode == mode else image.convert(mode)
 
 
 def prepare(raw: Raw, size: tuple[int, int, int], fit: Fit) -> NDArray[np.uint8]:

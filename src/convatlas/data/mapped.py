@@ -12,7 +12,8 @@ from torch import Tensor
 
 from convatlas.data.decoding import Decoded, OnImages, decode_all, in_processes, look_through
 from convatlas.data.held import CPU, SAMPLE, Fetched, Index, Indexed
-from convatlas.data.images import Fit, Raw
+from convatlas.data.images import Fit, Raw, picture
+from convatlas.data.kept import Shelf, keep_decoded
 from convatlas.data.pixels import numbered
 from convatlas.data.source import Part, Skipped
 from convatlas.data.tables import Rows
@@ -37,6 +38,8 @@ class Mapped(Indexed):
     workers: int
     """Processes; 0: this one decodes, when it comes to it."""
     device: torch.device = CPU
+    windowed: Sequence[Raw] | None = None
+    """The same images decoded, of which windows are cut instead."""
     skipped: Sequence[Skipped] = ()
 
     def take(self, index: Index) -> "Mapped":
@@ -76,7 +79,8 @@ class Mapped(Indexed):
     def decode(self, index: Index, cut: Cut | None = None) -> tuple[Index, Decoded]:
         """The images at `index`, or windows of them, as a process hands them back."""
         places = self.places[index]
-        taken = self.stored.take(places) if isinstance(self.stored, Rows) else [self.stored[i] for i in places.tolist()]
+        source = self.stored if cut is None or self.windowed is None else self.windowed
+        taken = source.take(places) if isinstance(source, Rows) else [source[i] for i in places.tolist()]
         return index, decode_all(taken, self.size, self.fit, None if cut is None else cut(index))
 
     def read(self, job: tuple[Index, Decoded]) -> Tensor:
@@ -98,16 +102,23 @@ def keep_stored(
     fit: Fit,
     workers: int,
     strict: bool = False,
+    shelf: Shelf | None = None,
     on_images: OnImages | None = None,
 ) -> Mapped:
-    """Every image of a part that can be read, which is found out by decoding each once.
+    """Every image of a part that can be read, which is found out by decoding each once, onto the shelf if one is given.
 
     Raises InputError for a label outside the classes.
     """
     labels = numbered(part, classes)
-    looked = look_through(part, size=size, fit=fit, strict=strict, on_images=on_images, into=None)
+    stored, windowed = part.images, None
+    if shelf is None:
+        make = partial(picture, size=size, fit=fit)
+        looked = look_through(part, make=make, keep=None, strict=strict, on_images=on_images)
+    else:
+        kept, looked = keep_decoded(part, shelf, size=size, fit=fit, strict=strict, on_images=on_images)
+        stored, windowed = (stored, kept) if shelf.roomy else (kept, None)
     return Mapped(
-        stored=part.images, places=looked.kept, labels=labels[torch.from_numpy(looked.kept)],
+        stored=stored, windowed=windowed, places=looked.kept, labels=labels[torch.from_numpy(looked.kept)],
         names=[part.names[i] for i in looked.kept.tolist()], digests=looked.digests, size=size, fit=fit,
         workers=workers, skipped=looked.skipped,
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -10,7 +11,8 @@ from torch import Tensor
 
 from convatlas.data.decoding import OnImages, digest, look_through
 from convatlas.data.held import Fetched, Index, Indexed
-from convatlas.data.images import Fit
+from convatlas.data.images import Fit, prepare
+from convatlas.data.kept import Shelf, keep_decoded
 from convatlas.data.source import Part, Skipped
 from convatlas.data.windows import Cut, cut_out
 from convatlas.errors import InputError
@@ -66,9 +68,13 @@ def decode(
     size: tuple[int, int, int],
     fit: Fit,
     strict: bool = False,
+    shelf: Shelf | None = None,
     on_images: OnImages | None = None,
 ) -> Pixels:
-    """Every image of a part that can be read. Raises InputError for a label outside the classes."""
+    """Every image of a part that can be read, by way of the shelf if one is given.
+
+    Raises InputError for a label outside the classes.
+    """
     labels = numbered(part, classes)
     if isinstance(part.images, np.ndarray) and part.images.shape[1:] == (*size[1:], 3)[: 2 if size[0] == 1 else 3]:
         stack = part.images[:, None] if size[0] == 1 else part.images.transpose(0, 3, 1, 2)
@@ -76,7 +82,15 @@ def decode(
         return Pixels(torch.from_numpy(np.array(stack, order="C")), labels, part.names, digests)
 
     images = np.empty((len(part), *size), np.uint8)
-    looked = look_through(part, size=size, fit=fit, strict=strict, on_images=on_images, into=images)
+    if shelf is None:
+        looked = look_through(
+            part, make=partial(prepare, size=size, fit=fit), strict=strict, on_images=on_images,
+            keep=lambda i, pixels, _: images.__setitem__(i, pixels),
+        )  # fmt: skip
+    else:
+        kept, looked = keep_decoded(part, shelf, size=size, fit=fit, strict=strict, on_images=on_images)
+        for i in looked.kept.tolist():
+            images[i] = kept[i].transpose(2, 0, 1)
     if looked.skipped:
         images, labels = images[looked.kept], labels[torch.from_numpy(looked.kept)]
     names = [part.names[i] for i in looked.kept.tolist()]

@@ -1,21 +1,19 @@
 """A data set cut into what a network is trained on, chosen by and tested on, and held where there is room for it."""
 
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeVar
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
-import psutil
 import torch
 
 from convatlas.data.decoding import OnImages, one_a_core
 from convatlas.data.held import Held, Indexed
+from convatlas.data.holding import Loading, encoded, holding
 from convatlas.data.images import Fit
-from convatlas.data.mapped import keep_stored
-from convatlas.data.pixels import decode
 from convatlas.data.shards import TRAINED, Shards, open_shards
 from convatlas.data.source import Part, PartName, Skipped, Source, natural
 from convatlas.data.sources import open_source
@@ -25,7 +23,6 @@ from convatlas.wording import some
 
 TEST_SHARE = 0.2
 """How much of a data set without splits is kept for the test."""
-Loading = Literal["auto", "memory", "mapped", "stream"]
 HELD_OUT: Sequence[PartName] = ("val", "test")
 Some = TypeVar("Some", bound=Indexed)
 
@@ -53,75 +50,6 @@ class Splits:
         return words.hexdigest()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Holding:
-    """How images are held, and what they are brought to."""
-
-    size: tuple[int, int, int]
-    fit: Fit
-    strict: bool
-    workers: int
-    on_images: OnImages | None
-    mapped: bool
-    room: str = ""
-    """What there is to say where memory is too small."""
-
-    @property
-    def words(self) -> str:
-        """Where the images are."""
-        if not self.mapped:
-            return "decoded, in memory"
-        processes = some(self.workers, "process", "processes")
-        return f"as they are stored, and decoded by {processes} when their turn comes{self.room}"
-
-    def hold(self, source: Source | Shards, name: PartName, part: Part, classes: tuple[str, ...]) -> Indexed:
-        """The images of a part that can be read. Raises InputError where there are none."""
-        held: Indexed
-        if self.mapped:
-            held = keep_stored(
-                part, classes=classes, size=self.size, fit=self.fit, workers=self.workers, strict=self.strict,
-                on_images=self.on_images,
-            )  # fmt: skip
-        else:
-            held = decode(
-                part, classes=classes, size=self.size, fit=self.fit, strict=self.strict, on_images=self.on_images
-            )
-        if not len(held):
-            raise InputError(f"{source.name}: none of the {len(part)} images of its {name} part can be read")
-        return held
-
-
-def holding(
-    count: int,
-    *,
-    size: tuple[int, int, int],
-    fit: Fit,
-    strict: bool,
-    loading: Loading,
-    workers: int | None,
-    on_images: OnImages | None,
-) -> Holding:
-    """How so many images are held: in memory if they fit. Raises InputError where they have to and do not."""
-    # Of the processes on this machine each holds all; and cutting off the parts holds them twice.
-    needed, free = count * int(np.prod(size)) * int(os.environ.get("LOCAL_WORLD_SIZE", "1")), free_memory()
-    fits = needed <= 0.4 * free
-    room = f"{needed / 2**30:.1f} GB, and {free / 2**30:.1f} GB of memory are free"
-    if loading == "memory" and not fits:
-        raise InputError(
-            f"{count:,} images of {size[0]}×{size[1]}×{size[2]} take {room}; leave out --loading memory, or choose a "
-            "smaller --size"
-        )
-    return Holding(
-        size=size, fit=fit, strict=strict, workers=one_a_core(workers), on_images=on_images,
-        mapped=loading == "mapped" or not fits, room="" if fits else f": decoded, they would take {room}",
-    )  # fmt: skip
-
-
-def free_memory() -> int:
-    """Bytes that could still be taken."""
-    return int(psutil.virtual_memory().available)
-
-
 def open_data(data: str, *, label_column: str | None, loading: Loading) -> Source | Shards:
     """The data set, to be held or, where that is asked for, to be streamed. Raises InputError like `open_source`."""
     if loading == "stream":
@@ -139,6 +67,7 @@ def load_splits(
     loading: Loading = "auto",
     workers: int | None = None,
     windows: bool = False,
+    cache: Path | None = None,
     on_images: OnImages | None = None,
 ) -> Splits:
     """Bring a source to `size` (C, H, W) and cut it: by the splits that it has, and by hash where it has none.
@@ -146,13 +75,16 @@ def load_splits(
     The classes are those that the source declares, or else those of the training part in natural order. Where the
     images are not decoded in memory, each is decoded once all the same, to see which can be read; only what is
     streamed is not. Where `windows` of them are to be trained on, encoded images are not held decoded unless that is
-    asked for: so windows are cut from whole images, with much memory as with little. Raises InputError for fewer than
+    asked for: so windows are cut from whole images, with much memory as with little. In the folder `cache` encoded
+    images are kept decoded, for this run and the next. Raises InputError for fewer than
     two classes, labels that training does not have, images that do not fit into memory and have to, and with `strict`
     for an image that cannot be read.
     """
     if not 0 < validation < 1:
         raise InputError(f"validation is a share between 0 and 1, and not {validation}")
     if isinstance(source, Shards):
+        if cache is not None:
+            raise InputError("what is streamed is not kept decoded; leave out --cache or --loading stream")
         return stream_splits(
             source, size=size, fit=fit, validation=validation, strict=strict, workers=workers, on_images=on_images
         )
@@ -164,11 +96,14 @@ def load_splits(
 
     way = holding(
         sum(len(part) for part in source.parts.values()), size=size, fit=fit, strict=strict, loading=loading,
-        workers=workers, on_images=on_images,
+        workers=workers, on_images=on_images, cache=cache,
     )  # fmt: skip
-    encoded = windows and loading == "auto" and not isinstance(training.images, np.ndarray)
-    ways = {name: replace(way, mapped=True) if encoded and name in TRAINED else way for name in source.parts}
-    parts = {name: ways[name].hold(source, name, part, classes) for name, part in source.parts.items()}
+    trained = replace(way, mapped=way.mapped or (windows and loading == "auto" and encoded(training)))
+    parts = {
+        name: trained.hold(source.name, name, part, classes, windows=windows) if part is training
+        else way.hold(source.name, name, part, classes)
+        for name, part in source.parts.items()
+    }  # fmt: skip
     skipped = [image for images in parts.values() for image in images.skipped]
 
     test = parts.get("test")
@@ -182,8 +117,7 @@ def load_splits(
     else:
         train, val = cut(parts["train"], validation, column=1)
         how = f"{validation:.0%} of the training part cut for validation by the hash of each image"
-    words = ways["train" if "train" in ways else "all"].words
-    return Splits(train=train, val=val, test=test, classes=classes, how=how, skipped=skipped, held=words)
+    return Splits(train=train, val=val, test=test, classes=classes, how=how, skipped=skipped, held=trained.words)
 
 
 def stream_splits(
@@ -216,7 +150,7 @@ def stream_splits(
         sum(map(len, parts.values())), size=size, fit=fit, strict=strict, loading="auto", workers=workers,
         on_images=on_images,
     )  # fmt: skip
-    held = {part: way.hold(shards, part, images, classes) for part, images in parts.items()}
+    held = {part: way.hold(shards.name, part, images, classes) for part, images in parts.items()}
     if heads.any():
         labels = labels - Counter(parts["val"].labels)
     train = Streamed(
@@ -268,7 +202,7 @@ def load_part(
     way = holding(
         len(part), size=size, fit=fit, strict=strict, loading="auto", workers=None, on_images=on_images
     )  # fmt: skip
-    images = way.hold(source, name, part, classes)
+    images = way.hold(source.name, name, part, classes)
     if held_out is not None and name == "all":
         return "test", cut(images, TEST_SHARE, column=0)[1]
     if held_out is not None and name == "train":

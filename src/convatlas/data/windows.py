@@ -52,6 +52,14 @@ class Windows:
         high, wide = sides(least + (most - least) * area, aspect, steepest=STEEPEST, shape=shape)
         return Window((1 - high) * top, high, (1 - wide) * left, wide)
 
+    def box(self, height: int, width: int, shape: float) -> tuple[int, int, int, int]:
+        """Left, top, right and bottom of the window of one image of `height`×`width`, of whole pixels."""
+        place = self.over(shape)
+        top, high, left, wide = (float(side) for side in place)
+        upper, leftmost = min(round(top * height), height - 1), min(round(left * width), width - 1)
+        lower, rightmost = round((top + high) * height), round((left + wide) * width)
+        return leftmost, upper, max(rightmost, leftmost + 1), max(lower, upper + 1)
+
 
 Cut = Callable[[NDArray[np.int64]], Windows]
 """Tells which windows are cut out of the images at these indices."""
@@ -67,6 +75,14 @@ def sides(area: Numbers, draw: Numbers, *, steepest: float, shape: float = 1.0) 
     high = np.minimum(-np.log(area), np.log(steepest) - np.log(shape))
     aspect = np.exp(low + (high - low) * draw)
     return np.minimum(1, np.sqrt(area / aspect)), np.minimum(1, np.sqrt(area * aspect))
+
+
+def brought_to(pixels: NDArray[np.uint8], height: int, width: int, *, mirrored: bool) -> NDArray[np.uint8]:
+    """`uint8 (H, W, C)`: what was cut out of an image at this size, all of its pixels weighed where it is larger."""
+    # torch's takes a third of the time of Pillow's. It wants memory that it might write to, hence the copy.
+    batch = torch.from_numpy(np.array(pixels, order="C"))[None].permute(0, 3, 1, 2)
+    brought = F.interpolate(batch, (height, width), mode="bilinear", antialias=True)[0].permute(1, 2, 0).numpy()
+    return brought[:, ::-1] if mirrored else brought
 
 
 def cut_out(images: Tensor, windows: Windows) -> Tensor:

@@ -78,6 +78,6 @@ def from_nothing(tuned: Recipe) -> Recipe:
     same = ("data", "label_column", "strict", "validation", "changes", "in_channels", "size", "fit", "epochs",
             "batch_size", "label_smoothing", "class_weights", "flip", "crop", "resized_crop", "policy",
             "rand_operations", "rand_magnitude", "colour", "lighting", "erase", "erasing", "mixup", "cutmix", "seed",
-            "device", "loading", "workers")  # fmt: skip
+            "device", "loading", "workers", "cache")  # fmt: skip
     kept = {name: getattr(tuned, name) for name in same}
     return replace(own, **kept, lr_batch=own.lr_batch or own.batch_size)

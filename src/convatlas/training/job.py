@@ -75,7 +75,7 @@ def prepare(recipe: Recipe, display: Display, shard: Shard = ALONE, *, begun: bo
         splits = load_splits(
             source, size=size, fit=recipe.fit, validation=recipe.validation, strict=recipe.strict,
             loading=recipe.loading, workers=recipe.workers, windows=recipe.resized_crop > 0,
-            on_images=display.decoded,
+            cache=Path(recipe.cache).expanduser() if recipe.cache else None, on_images=display.decoded,
         )  # fmt: skip
     mean, std, measured = recipe.mean, recipe.std, None
     if mean is None or std is None:
@@ -84,6 +84,7 @@ def prepare(recipe: Recipe, display: Display, shard: Shard = ALONE, *, begun: bo
     recipe = replace(
         recipe,
         data=whole_path(recipe.data),
+        cache=whole_folder(recipe.cache),
         in_channels=size[0],
         size=size[1],
         epochs=recipe.epochs or own_epochs(recipe.model, images=len(splits.train), batch_size=recipe.batch_size),
@@ -202,6 +203,11 @@ def whole_path(data: str) -> str:
     return str(path.resolve()) if path.exists() else str(path.absolute()) if is_pattern(data) else data
 
 
+def whole_folder(folder: str | None) -> str | None:
+    """The folder from the root on, so that a run may be resumed from elsewhere."""
+    return None if folder is None else str(Path(folder).expanduser().absolute())
+
+
 def make_network(recipe: Recipe, num_classes: int, in_channels: int) -> Network:
     """The recipe's network with its first weights."""
     network = build(recipe.model, num_classes=num_classes, in_channels=in_channels, **recipe.changes)
@@ -237,6 +243,7 @@ def asked_otherwise(asked: Recipe, whole: Recipe) -> str:
     written = replace(
         asked,
         data=whole_path(asked.data),
+        cache=whole_folder(asked.cache),
         mean=asked.mean and over_channels(asked.mean, channels),
         std=asked.std and over_channels(asked.std, channels),
         precision=whole.precision if asked.precision == "auto" else asked.precision,

@@ -224,13 +224,16 @@ class Learning:
         self.sums.images = int(state["sums"]["images"])
 
 
-MAY_CHANGE = ("device", "workers", "loading", "channels_last", "compile")
-"""What a run may go on with otherwise than it began: where and how it is computed."""
+MAY_CHANGE = ("device", "workers", "channels_last", "compile")
+"""What a run may go on with otherwise than it began: where and how it is computed,"""
+MAY_MOVE = ("loading", "cache")
+"""and where images are held, unless windows are cut out of them, which are other ones elsewhere."""
 
 
 def plain(job: Job) -> dict[str, Any]:
     """The recipe as the values of a file, of what may not change."""
-    values = {name: value for name, value in asdict(job.recipe).items() if name not in MAY_CHANGE}
+    free = MAY_CHANGE if job.recipe.resized_crop else MAY_CHANGE + MAY_MOVE
+    values = {name: value for name, value in asdict(job.recipe).items() if name not in free}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 

@@ -204,6 +204,9 @@ class Recipe:
     read on from Parquet or WebDataset shards. auto: in memory if they fit, else mapped."""
     workers: Whole = None
     """Processes that decode what is not held in memory; if not given, one a core."""
+    cache: str | None = None
+    """A folder in which images are kept decoded, for runs to come and for data read many times; windows are then cut
+    out of images whose shorter side is 256, or 8/7 of a larger size. None: none are kept."""
     sharded: bool = False
     """On several devices, part the weights and what the optimiser keeps among them (FSDP), for the largest networks."""
 

@@ -159,6 +159,11 @@ def test_normalisation_is_the_formula() -> None:
     preparation = Preparation(size=(3, 1, 1), mean=(0.5, 0.25, 0.0), std=(0.5, 0.25, 1.0))
     pixels = torch.tensor([255, 0, 51], dtype=torch.uint8).view(1, 3, 1, 1)
     torch.testing.assert_close(preparation.normalize(pixels).flatten(), torch.tensor([1.0, -1.0, 0.2]))
+    for layout in (torch.contiguous_format, torch.channels_last):
+        images = torch.randint(0, 256, (2, 3, 5, 4), dtype=torch.uint8).contiguous(memory_format=layout)
+        for given in (images, images.float()):
+            expected = preparation.normalize(given)
+            assert torch.equal(preparation.normalize_(given), expected)
 
 
 def test_a_normalisation_for_other_channels_is_refused() -> None:

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ import convatlas as ca
 from convatlas.data.images import Preparation
 from convatlas.deploy import classifier, engines, measuring, quantizing
 from convatlas.deploy.engines import ENGINES, Engine, engine
-from convatlas.deploy.measuring import Choice, keep_choice, kept_choice, measure
+from convatlas.deploy.measuring import Choice, Measured, Timing, keep_choice, kept_choices, machine_of, measure
 from convatlas.errors import InputError
 from convatlas.network import Network
 from convatlas.training.run import Run
+from convatlas.weights.bundle import load_trained
 
 IMAGES = Preparation(size=(3, 32, 32), mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
 HERE = [kind for kind in ENGINES if kind.lacks("cpu", kind.precisions[0]) is None and kind.name != "int8"]
@@ -67,11 +69,46 @@ def test_all_engines_are_timed_in_turn_and_the_fastest_that_agrees_is_chosen(
     assert all(t.latency == tuple(sorted(t.latency)) and t.images_per_second > 0 for t in measured.timings)
     assert measured.fastest().engine == "eager"  # type: ignore[union-attr]
     keep_choice(measured, tmp_path)
-    assert kept_choice(tmp_path, "cpu") == Choice("eager", "32", measured.fastest().batch_size)  # type: ignore[union-attr]
+    assert kept_choices(tmp_path, "cpu") == [Choice("eager", "32", measured.fastest().batch_size)]  # type: ignore[union-attr]
     content = json.loads((tmp_path / "engine.json").read_text())
     content["machine"]["processor"] = "another"
     (tmp_path / "engine.json").write_text(json.dumps(content))
-    assert kept_choice(tmp_path, "cpu") is None
+    assert kept_choices(tmp_path, "cpu") == []
+
+
+def timed(name: str, rate: float, *, prepared: float = 0.0, batch_size: int = 4) -> Timing:
+    return Timing(
+        engine=name, precision="32", batch_size=batch_size, images_per_second=rate, latency=(1, 1, 1),  # type: ignore[arg-type]
+        prepared=prepared, difference=0,
+    )  # fmt: skip
+
+
+def test_a_faster_engine_is_taken_when_so_many_pictures_have_come_that_it_pays(run: Run) -> None:
+    timings = [timed("eager", 100), timed("compiled", 400, prepared=30), timed("openvino", 200, prepared=1)]
+    choices = Measured(machine={}, timings=[*timings, timed("onnxruntime", 50)], absent=()).choices()
+    # Each picture saves 10 - 2.5 and 10 - 5 ms, by which 30 s and 1 s are made up.
+    assert choices == [
+        Choice("compiled", "32", 4, 4000), Choice("openvino", "32", 4, 200), Choice("eager", "32", 4, 0)
+    ]  # fmt: skip
+    few = ca.Classifier(*load_trained(run.directory), choices=[Choice("onnxruntime", "32", 2, 5), choices[-1]])
+    few.predict([Image.new("L", (28, 28))] * 4)
+    assert {choice.engine for choice in few.engines} == {"eager"}
+
+
+def test_an_engine_that_is_lost_is_told_and_the_next_takes_its_place(
+    run: Run, tmp_path: Path, convatlas: Callable[..., Any]
+) -> None:
+    folder = shutil.copytree(run.directory, tmp_path / "run")
+    keep_choice(
+        Measured(machine=machine_of("cpu"), timings=[replace(timed("int8", 9), batch_size=1)], absent=()), folder
+    )
+    Image.new("L", (28, 28)).save(tmp_path / "0.png")
+    said = convatlas("predict", folder, tmp_path / "0.png")
+    assert said.status == 0
+    assert "int8, the fastest engine that was found, cannot be used any more" in said.err
+    assert "eager takes its place" in said.err
+    assert len(said.err.splitlines()) == 1
+    assert "0.png" in said.out
 
 
 def test_an_engine_that_is_not_there_is_said_and_the_others_are_timed(
@@ -109,7 +146,7 @@ def test_predict_takes_what_bench_found_for_full_batches_and_answers_alike(
     folder = shutil.copytree(run.directory, tmp_path / "run")
     said = convatlas("bench", folder, "--engine", HERE[-1].name, "--batch-size", "2", "--seconds", "0.01")
     assert said.status == 0, said.err
-    assert f"the fastest: {HERE[-1].name} with batches of 2; predict will use it here" in said.out
+    assert f"the fastest: {HERE[-1].name} with batches of 2; predict will use it here, from" in said.out
     pictures = [Image.fromarray(picture) for picture in noise(5)[:, 0]]
     fast, plain = ca.load(folder), ca.load(folder, engine="eager")
     for one, other in zip(fast.predict(pictures, top=3), plain.predict(pictures, top=3), strict=True):

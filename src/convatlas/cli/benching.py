@@ -81,8 +81,8 @@ def bench(words: list[str]) -> int:
     print_table(table(measured))
     for engine, precision, reason in measured.absent:
         print(f"{engine}{' in bf16' * (precision == 'bf16')}: {reason}")
-    if best := measured.fastest():
-        ending = "; predict will use it here" if folder is not None else ""
+    for best in measured.choices()[:1]:
+        ending = f"; predict will use it here, from {best.after:,} pictures on" if folder is not None else ""
         print(f"the fastest: {best.engine} with batches of {best.batch_size}{ending}")
     return 0
 

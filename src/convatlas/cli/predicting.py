@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from convatlas.cli.words import Device, complain, parse, print_json
+from convatlas.cli.words import Device, complain, parse, print_json, warnings_said
 from convatlas.errors import InputError
 
 
@@ -33,6 +33,7 @@ class PredictOptions:
     """Print a CSV table."""
 
 
+@warnings_said()
 def predict(words: list[str]) -> int:
     """Say what pictures show, by a trained network's opinion."""
     options = parse(PredictOptions, "predict", words)

@@ -7,7 +7,8 @@ import json
 import re
 import sys
 import typing
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -92,6 +93,15 @@ def complain(message: object, status: int) -> int:
     """Print one sentence on stderr, and return the status."""
     print(f"convatlas: {message}", file=sys.stderr)
     return status
+
+
+@contextlib.contextmanager
+def warnings_said() -> Iterator[None]:
+    """What the work warns of is said in a sentence each."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", RuntimeWarning)
+        warnings.showwarning = lambda message, *_, **__: print(f"convatlas: {message}", file=sys.stderr)
+        yield
 
 
 def print_json(content: Any) -> None:

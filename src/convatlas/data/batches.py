@@ -96,7 +96,7 @@ class Batches:
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         images = augmentation.operate(augmentation.move(images, index, **where), index, **where)
         images = images.contiguous(memory_format=layout)  # while they are bytes, of which there are a quarter
-        images = self.preparation.normalize(augmentation.recolour(images, index, **where))
+        images = self.preparation.normalize_(augmentation.recolour(images, index, **where))
         images = augmentation.blank(images, index, **where)
         labels = labels.to(images.device)
         if not augmentation.mixes:
@@ -119,5 +119,5 @@ def in_order(
     mine = np.array_split(np.arange(len(pixels)), shard.world)[shard.rank]
     most = -(-len(pixels) // shard.world)  # of a process: all of them go through as many batches
     for _, images, labels in pixels.fetches(np.array_split(mine, -(-most // batch_size))):
-        images = preparation.normalize(images.to(device).contiguous(memory_format=layout))
+        images = preparation.normalize_(images.to(device).contiguous(memory_format=layout))
         yield Batch(images.contiguous(memory_format=layout), labels.to(device))

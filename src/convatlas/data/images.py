@@ -62,19 +62,24 @@ class Preparation:
         return prepare(raw, self.size, self.fit)
 
     def normalize(self, images: Tensor) -> Tensor:
-        """`uint8 or 0…255 (N, C, H, W) -> float32 (N, C, H, W)`: scaled to 0…1, less the mean, over the deviation.
+        """`uint8 or 0…255 (N, C, H, W) -> float32 (N, C, H, W)`: scaled to 0…1, less the mean, over the deviation."""
+        scale, shift = (values.view(-1, 1, 1) for values in self.line(images.device))
+        return images.float() * scale - shift
 
-        What is float32 already is changed in place, since new memory costs several times the arithmetic.
-        """
-        scale = 1 / (255 * torch.tensor(self.std, device=images.device))
-        shift = torch.tensor(self.mean, device=images.device) * 255 * scale
-        normalized, width = images.float(), images.shape[3]
+    def normalize_(self, images: Tensor) -> Tensor:
+        """The same, to the bit, in place where images are float32: new memory costs several times the arithmetic."""
+        (scale, shift), normalized, width = self.line(images.device), images.float(), images.shape[3]
         if normalized.is_contiguous(memory_format=torch.channels_last):
             # Row by row, since three channels on end are too few for a processor's lanes.
             rows = normalized.permute(0, 2, 3, 1).flatten(2)
             rows.mul_(scale.repeat(width)).sub_(shift.repeat(width))
             return normalized
         return normalized.mul_(scale.view(-1, 1, 1)).sub_(shift.view(-1, 1, 1))
+
+    def line(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """By what each channel of 0…255 is multiplied, and what is then taken from it."""
+        scale = 1 / (255 * torch.tensor(self.std, device=device))
+        return scale, torch.tensor(self.mean, device=device) * 255 * scale
 
     @classmethod
     def from_config(cls, values: Mapping[str, Any]) -> "Preparation":

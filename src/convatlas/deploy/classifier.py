@@ -1,7 +1,8 @@
 """`load` a trained network and ask it what pictures show."""
 
 import os
-from collections.abc import Iterable, Iterator
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from PIL import Image
 
 from convatlas.data.images import Raw, UnreadableImageError
 from convatlas.deploy.engines import Engine, EngineName, engine
-from convatlas.deploy.measuring import Choice, kept_choice
+from convatlas.deploy.measuring import Choice, kept_choices
 from convatlas.network import Network
 from convatlas.weights.bundle import Bundle, load_trained
 from convatlas.wording import some
@@ -60,8 +61,9 @@ class Classifier(
 ):
     """A trained network with all that travels with its weights.
 
-    It computes by PyTorch in float32, or by the `engine` that is named; where `convatlas bench` has found a faster one
-    for a run on this machine, that is taken for as many pictures as fill a batch.
+    It computes by PyTorch in float32, or by the `engine` that is named. Where `convatlas bench` has found a faster one
+    for a run on this machine, that is taken for as many pictures as fill a batch, when so many have come that it pays
+    for the time until it is ready; one that cannot be had any more is passed over with a RuntimeWarning.
 
     `save_pretrained(folder)` and `push_to_hub("org/name")` are huggingface_hub's; `from_pretrained` reads them back.
     """
@@ -73,17 +75,17 @@ class Classifier(
         *,
         device: str = "cpu",
         engine: EngineName | None = None,
-        chosen: Choice | None = None,
+        choices: Sequence[Choice] = (),
         folder: Path | None = None,
     ) -> None:
         self.bundle, self.network, self.device, self.folder = bundle, network.eval(), device, folder
         _, height, width = bundle.images.size
         self.eager = Choice("eager", "32", max(1, PIXELS // (height * width)))
-        self.chosen = chosen
-        if engine is not None:
-            self.chosen = Choice(engine, "int8" if engine == "int8" else "32", self.eager.batch_size)
-        self.asked = engine is not None
+        self.choices = list(choices)
+        """Faster engines, the fastest first."""
+        self.asked = engine and Choice(engine, "int8" if engine == "int8" else "32", self.eager.batch_size)
         self.engines: dict[Choice, Engine] = {}
+        self.answered = 0
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -103,17 +105,32 @@ class Classifier(
     ) -> "Classifier":
         """The classifier in a run's folder, or of `org/name` on the Hub. Raises InputError where there is none."""
         folder = Path(source).expanduser()
-        chosen = kept_choice(folder, device)
-        return cls(*load_trained(source), device=device, engine=engine, chosen=chosen, folder=folder)
+        choices = kept_choices(folder, device)
+        return cls(*load_trained(source), device=device, engine=engine, choices=choices, folder=folder)
 
     @property
     def most(self) -> int:
         """How many pictures are put through the network at once."""
-        return max(self.eager.batch_size, self.chosen.batch_size if self.chosen else 1)
+        return max(choice.batch_size for choice in (self.eager, *self.choices[:1]))
 
     def engine_for(self, count: int) -> Engine:
-        """What answers so many pictures: what was named, or what was found to be the fastest if they fill its batch."""
-        choice = self.chosen if self.chosen and (self.asked or count >= self.chosen.batch_size) else self.eager
+        """What answers so many pictures: what was named, or the fastest if they fill its batch and it pays by now."""
+        if self.asked:
+            return self.ready(self.asked)
+        while self.choices and count >= self.choices[0].batch_size and self.answered >= self.choices[0].after:
+            try:
+                return self.ready(self.choices[0])
+            except Exception as error:  # whatever a runtime raises
+                lost = self.choices.pop(0)
+                following = self.choices[0].engine if self.choices else "eager"
+                warnings.warn(
+                    f"{lost.engine}, the fastest engine that was found, cannot be used any more ({error}); "
+                    f"{following} takes its place", RuntimeWarning, stacklevel=2,
+                )  # fmt: skip
+        return self.ready(self.eager)
+
+    def ready(self, choice: Choice) -> Engine:
+        """The engine, which is made when it is first needed."""
         if choice not in self.engines:
             self.engines[choice] = engine(choice.engine)(
                 self.network, self.bundle.images, batch_size=choice.batch_size, device=self.device,
@@ -163,6 +180,7 @@ class Classifier(
     def _probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """`uint8 (N, C, H, W) -> float32 (N, K)`."""
         logits = torch.from_numpy(self.engine_for(len(pixels))(pixels))
+        self.answered += len(pixels)
         probabilities: NDArray[np.float32] = logits.softmax(1).numpy()
         return probabilities
 

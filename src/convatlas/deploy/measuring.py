@@ -1,6 +1,7 @@
 """Which engine runs a network fastest on this machine: all that there are, in turn, and whether they agree."""
 
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -70,6 +71,18 @@ class Measured:
         able = [t for t in self.timings if t.agrees and batch_size in (None, t.batch_size)]
         return max(able, key=lambda t: t.images_per_second, default=None)
 
+    def choices(self) -> list["Choice"]:
+        """What is faster than PyTorch as it is, the fastest first, and PyTorch last if it was timed."""
+        plain = max(
+            (t.images_per_second for t in self.timings if (t.engine, t.precision) == ("eager", "32")), default=0
+        )
+        ranked = sorted((t for t in self.timings if t.agrees), key=lambda t: -t.images_per_second)
+        return [
+            Choice(t.engine, t.precision, t.batch_size, pays_after(t, plain))
+            for t in ranked
+            if t.images_per_second >= plain
+        ]
+
 
 class Choice(NamedTuple):
     """What a trained network is run by."""
@@ -77,6 +90,18 @@ class Choice(NamedTuple):
     engine: EngineName
     precision: Numbers
     batch_size: int
+    after: int = 0
+    """How many images have to come before it pays for the time until it is ready."""
+
+
+def pays_after(timing: Timing, plain: float) -> int:
+    """After how many images an engine makes up for its preparation, where PyTorch answers `plain` of them a second.
+
+    Whoever changes over then waits at most twice as long as whoever knows beforehand how many images come.
+    """
+    if timing.engine == "eager" or not plain:
+        return 0
+    return math.ceil(timing.prepared / (1 / plain - 1 / timing.images_per_second))
 
 
 class Ready(NamedTuple):
@@ -195,19 +220,16 @@ def machine_of(device: str) -> dict[str, str]:
 
 def keep_choice(measured: Measured, folder: Path) -> None:
     """Write what was measured, and what is the fastest, into a run's folder."""
-    best = measured.fastest()
-    if best is None:
-        return
-    chosen = Choice(best.engine, best.precision, best.batch_size)
     timings = [asdict(timing) for timing in measured.timings]
-    content = {"machine": measured.machine, "chosen": chosen._asdict(), "timings": timings}
+    choices = [choice._asdict() for choice in measured.choices()]
+    content = {"machine": measured.machine, "choices": choices, "timings": timings}
     write_text(folder / CHOICE, json.dumps(content, indent=2) + "\n")
 
 
-def kept_choice(folder: Path, device: str) -> Choice | None:
-    """What was chosen for a run, if on a machine like this one and with the same versions."""
+def kept_choices(folder: Path, device: str) -> list[Choice]:
+    """What answers for a run, the fastest first, if it was measured on a machine like this one, by these versions."""
     try:
         content: dict[str, Any] = json.loads((folder / CHOICE).read_text(encoding="utf-8"))
-        return Choice(**content["chosen"]) if content["machine"] == machine_of(device) else None
+        return [Choice(**choice) for choice in content["choices"]] if content["machine"] == machine_of(device) else []
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        return []

@@ -161,6 +161,18 @@ def test_predict_takes_what_bench_found_for_full_batches_and_answers_alike(
     assert len(fast.engines) == 2  # a single picture is answered as it always was
 
 
+def test_evaluate_counts_by_the_engine_that_is_named(run: Run, convatlas: Callable[..., Any]) -> None:
+    plain = convatlas("evaluate", run.directory, "--json")
+    for words in (("--engine", HERE[-1].name), ("--precision", "bf16")):
+        other = convatlas("evaluate", run.directory, "--json", *words)
+        assert other.status == 0, other.err
+        found, expected = json.loads(other.out), json.loads(plain.out)
+        assert abs(found["right"] - expected["right"]) <= 2
+        assert found["total"] == expected["total"]
+        assert found["loss"] == pytest.approx(expected["loss"], rel=0.05)
+    assert convatlas("evaluate", run.directory, "--engine", "onnxruntime", "--precision", "bf16").status == 2
+
+
 @pytest.mark.skipif(find_spec("nncf") is None, reason="nncf is not installed")
 def test_eight_bits_are_checked_before_they_are_used_and_refused_where_they_lose_too_much(
     run: Run, tmp_path: Path, convatlas: Callable[..., Any], monkeypatch: pytest.MonkeyPatch

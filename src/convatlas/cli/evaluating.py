@@ -11,9 +11,10 @@ from convatlas.errors import InputError
 from convatlas.training.recipe import Recipe
 
 if TYPE_CHECKING:
-    from convatlas.data import Source
+    from convatlas.data import Indexed, Preparation, Source
     from convatlas.data.shards import Shards
     from convatlas.network import Network
+    from convatlas.training.evaluation import Answers
     from convatlas.weights.bundle import Bundle
 
 ELSEWHERE = ("model", "weights", "mean", "std", "changes", "in_channels", "size")
@@ -22,7 +23,7 @@ ELSEWHERE = ("model", "weights", "mean", "std", "changes", "in_channels", "size"
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateOptions:
-    """Count how many images a trained network names rightly; in float32.
+    """Count how many images a trained network names rightly; by PyTorch in float32, if nothing else is asked for.
 
     Of a data set with splits the test part is taken (or else the validation part); of one without, all, or
     the part that was kept for the test if the network was trained on it.
@@ -54,6 +55,10 @@ class EvaluateOptions:
     """Refuse images that cannot be read, instead of passing over them."""
     device: Device = "auto"
     """Where to compute."""
+    engine: Literal["eager", "compiled", "openvino", "int8", "onnxruntime"] = "eager"
+    """What runs the network."""
+    precision: Literal["32", "bf16"] = "32"
+    """In which numbers it computes; int8 has its own."""
     json: bool = False
     """Print the scores as JSON."""
 
@@ -85,7 +90,10 @@ def evaluate(words: list[str]) -> int:
             trained.source, classes=trained.bundle.classes, size=images.size, fit=images.fit, strict=options.strict,
             held_out=trained.held_out, on_images=display.decoded,
         )  # fmt: skip
-    answers = evaluate(trained.network, pixels, images, device=find_device(options.device))
+    if (options.engine, options.precision) == ("eager", "32"):
+        answers = evaluate(trained.network, pixels, images, device=find_device(options.device))
+    else:
+        answers = by_engine(options, trained, images, pixels)
     if options.json:
         names = {"model": trained.bundle.model, "data": trained.source.name, "part": part}
         print_json(names | {"skipped": len(pixels.skipped)} | answers.scores())
@@ -95,6 +103,27 @@ def evaluate(words: list[str]) -> int:
             first = pixels.skipped[0].name
             complain(f"passed over {len(pixels.skipped)} images that cannot be read; the first: {first}", 0)
     return 0
+
+
+def by_engine(options: EvaluateOptions, trained: Trained, images: "Preparation", pixels: "Indexed") -> "Answers":
+    """What an engine answers. Raises InputError where it lacks what it needs."""
+    import numpy as np
+    import torch
+
+    from convatlas.deploy.engines import engine
+    from convatlas.devices import find_device
+    from convatlas.training.evaluation import Answers, batch_of
+
+    size = min(batch_of(pixels), len(pixels))
+    made = engine(options.engine)(
+        trained.network, images, batch_size=size, device=find_device(options.device),
+        precision="int8" if options.engine == "int8" else options.precision,
+        folder=Path(options.run).expanduser() if options.run else None,
+    )  # fmt: skip
+    batches = pixels.fetches(np.array_split(np.arange(len(pixels)), -(-len(pixels) // size)))
+    answers = [(torch.from_numpy(made(batch.images.numpy())), batch.labels) for batch in batches]
+    logits, labels = zip(*answers, strict=True)
+    return Answers(torch.cat(logits), torch.cat(labels))
 
 
 def from_run(options: EvaluateOptions, run: str) -> Trained:

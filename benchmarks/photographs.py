@@ -3,12 +3,12 @@
     pip install -r benchmarks/requirements.txt
     python benchmarks/photographs.py --data ../shared/data [--networks resnet50 densenet121] [--rounds 3]
 
-An epoch of photographs of ants and bees, end to end: reading, a random window at 224×224, mirroring, forward, backward,
-step. torchvision's side is its references/classification/train.py, timm's its train.py, made of their own datasets,
-transforms, loaders, networks and optimisers with their defaults, but for the batch and for as many workers as cores;
-timm's changes colours besides. Ours is `convatlas train NETWORK --resized-crop 0.08 --crop 0`. Each side is in a process
-of its own; its first epoch warms up, the second counts. A round is an epoch of each; ratios are of a round. Beside the
-images a second stands the most memory that each process held.
+An epoch of photographs of ants and bees, end to end: reading, a random window at 224×224, mirroring, forward,
+backward, step. torchvision's side is its references/classification/train.py, timm's its train.py, made of their own
+datasets, transforms, loaders, networks and optimisers with their defaults, but for the batch and for as many workers as
+cores; timm's changes colours besides. Ours is `convatlas train NETWORK --resized-crop 0.08 --crop 0`. Each side is in a
+process of its own; its first epoch warms up, the second counts. A round is an epoch of each; ratios are of a round.
+Beside the images a second stands the most memory that each process held.
 """
 
 import argparse

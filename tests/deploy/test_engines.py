@@ -76,6 +76,17 @@ def test_all_engines_are_timed_in_turn_and_the_fastest_that_agrees_is_chosen(
     assert kept_choices(tmp_path, "cpu") == []
 
 
+def test_what_was_measured_before_stays_where_it_is_not_measured_again(tmp_path: Path) -> None:
+    here = machine_of("cpu")
+    all_of_them = Measured(machine=here, timings=[timed("eager", 10), timed("openvino", 30)], absent=())
+    keep_choice(all_of_them, tmp_path)
+    again = keep_choice(Measured(machine=here, timings=[timed("eager", 20)], absent=()), tmp_path)
+    assert [(t.engine, t.images_per_second) for t in again.timings] == [("eager", 20), ("openvino", 30)]
+    assert [choice.engine for choice in kept_choices(tmp_path, "cpu")] == ["openvino", "eager"]
+    elsewhere = Measured(machine=here | {"processor": "another"}, timings=[timed("eager", 1)], absent=())
+    assert len(keep_choice(elsewhere, tmp_path).timings) == 1
+
+
 def timed(name: str, rate: float, *, prepared: float = 0.0, batch_size: int = 4) -> Timing:
     return Timing(
         engine=name, precision="32", batch_size=batch_size, images_per_second=rate, latency=(1, 1, 1),  # type: ignore[arg-type]

@@ -84,7 +84,7 @@ def test_the_classifier_is_new_where_as_many_classes_are_others(shapes: Path, tm
 
 def test_what_a_fine_tuning_recipe_leaves_open_is_as_the_network_has_it() -> None:
     recipe = Recipe.named("finetuning", model="lenet5")
-    assert (recipe.model, recipe.fit, recipe.precision, recipe.lr) == ("lenet5", "pad", "32", 0.02)
+    assert (recipe.model, recipe.fit, recipe.precision, recipe.lr) == ("lenet5", "pad", "32", 0.05)
 
 
 def test_grey_pictures_are_not_mirrored_in_a_network_for_colours_either(shapes: Path, tmp_path: Path) -> None:
@@ -160,3 +160,16 @@ def test_fine_tuning_asks_for_images(convatlas: Callable[..., Said], tmp_path: P
     said = convatlas("finetune", "resnet20", "--weights", "w.safetensors", "--output", tmp_path / "run")
     assert said.status == 2
     assert said.err.startswith("convatlas: finetune needs images to learn from")
+
+
+def test_fine_tuning_takes_the_network_of_the_run_whose_weights_it_begins_with(
+    convatlas: Callable[..., Said], run: Run, shapes: Path, tmp_path: Path
+) -> None:
+    words = ("--data", shapes, "--epochs", 1, "--output", tmp_path / "run", "--json")
+    said = convatlas("finetune", "--weights", run.directory, *words)
+    assert said.status == 0, said.err
+    assert json.loads(said.out)["model"] == Recipe.read(run.directory / "recipe.yaml").model
+    alone = shutil.copy(run.weights, tmp_path / "alone.safetensors")
+    said = convatlas("finetune", "--weights", alone, *words)
+    assert said.status == 2
+    assert "alone.safetensors does not say which network it is of; name it" in said.err

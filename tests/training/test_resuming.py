@@ -103,7 +103,7 @@ def test_resuming_on_other_data_is_refused(shapes: Path, tmp_path: Path) -> None
     (run.directory / "results.json").unlink()
     before = {path: path.read_bytes() for path in run.directory.rglob("*") if path.is_file()}
     (shapes / "lying" / "lying0.png").write_bytes((shapes / "lying" / "lying1.png").read_bytes())
-    with pytest.raises(InputError, match=r"is not what .* was trained on; put the images back as they were"):
+    with pytest.raises(InputError, match=r"trained on \(the content of some images changed\); put the"):
         ca.resume(run.directory, quiet=True)
     with pytest.raises(InputError, match="no run to go on with"):
         ca.resume(shapes, quiet=True)
@@ -137,6 +137,32 @@ def test_resuming_with_a_changed_recipe_says_what_changed(
     recipe.write_text(yaml.safe_dump(yaml.safe_load(recipe.read_text()) | change))
     with pytest.raises(InputError, match=re.escape(reason)):
         ca.resume(copied.directory, quiet=True)
+
+
+def test_a_run_that_was_killed_at_once_tells_a_changed_recipe_and_finds_data_that_moved(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = Recipe(model="resnet20", data=str(shapes), epochs=1, size=8)
+    with monkeypatch.context() as killed:
+        killed.setattr(loop, "train_epoch", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            go(recipe, tmp_path / "run")
+    run = Run(tmp_path / "run")
+    written = yaml.safe_load((run.directory / "recipe.yaml").read_text())
+    (run.directory / "recipe.yaml").write_text(yaml.safe_dump(written | {"lr": 0.001}))
+    with pytest.raises(InputError, match=r"lr was 0\.1 and is 0\.001"):
+        ca.resume(run.directory, quiet=True)
+    moved = shapes.rename(tmp_path / "moved")
+    (run.directory / "recipe.yaml").write_text(yaml.safe_dump(written | {"data": str(moved)}))
+    assert equal(ca.resume(run.directory, quiet=True), go(replace(recipe, data=str(moved)), tmp_path / "whole"))
+
+
+def test_images_that_came_and_went_are_named(shapes: Path, tmp_path: Path) -> None:
+    run = go(Recipe(model="resnet20", data=str(shapes), epochs=2, size=8), tmp_path / "run")
+    (run.directory / "results.json").unlink()
+    (shapes / "lying" / "lying0.png").rename(shapes / "square" / "other.png")
+    with pytest.raises(InputError, match=r"\(1 image gone: .*lying0\.png, 1 image new: .*other\.png\); put the images"):
+        ca.resume(run.directory, quiet=True)
 
 
 def test_a_resumed_and_interrupted_run_has_the_weights_that_its_record_names(

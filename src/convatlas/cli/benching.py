@@ -73,15 +73,14 @@ def bench(words: list[str]) -> int:
         device=find_device(options.device), seconds=options.seconds, folder=folder,
         on_ready=lambda made: complain(f"{made.name} is ready for batches of {made.batch_size}", 0),
     )  # fmt: skip
-    if folder is not None:
-        keep_choice(measured, folder)
+    choices = (keep_choice(measured, folder) if folder is not None else measured).choices()
     if options.json:
         print_json(asdict(measured))
         return 0
     print_table(table(measured))
     for engine, precision, reason in measured.absent:
         print(f"{engine}{' in bf16' * (precision == 'bf16')}: {reason}")
-    for best in measured.choices()[:1]:
+    for best in choices[:1]:
         ending = f"; predict will use it here, from {best.after:,} pictures on" if folder is not None else ""
         print(f"the fastest: {best.engine} with batches of {best.batch_size}{ending}")
     return 0

@@ -9,7 +9,7 @@ from tyro.conf import arg
 
 from convatlas.cli.choosing import RecipeOptions, chosen
 from convatlas.cli.training import Logger, ended
-from convatlas.cli.words import print_json, scored
+from convatlas.cli.words import parse, print_json, scored
 from convatlas.errors import InputError
 
 
@@ -35,7 +35,7 @@ class FinetuneOptions(RecipeOptions):
 
 def finetune(words: list[str]) -> int:
     """Train a trained network on images of yours."""
-    options = chosen(FinetuneOptions, "finetune", words)
+    options = chosen(FinetuneOptions, "finetune", words, model=network_of(words))
     if not any(word.startswith(("--data", "--recipe")) for word in words):
         raise InputError("finetune needs images to learn from: a folder, or all else that train takes (--data)")
 
@@ -57,3 +57,19 @@ def finetune(words: list[str]) -> int:
             part = "test" if run.results["test"] else "val"
             print(f"{name:>9}: {scored(run.results[part])} ({part}; {run.directory})")
     return 0 if scratch.results["status"] == "done" else 130
+
+
+def network_of(words: list[str]) -> str | None:
+    """The network that the run of the weights is of, where the words name none, and no recipe that does."""
+    asked = parse(FinetuneOptions, "finetune", [word for word in words if word not in ("-h", "--help")])
+    if asked.training.model in words or Path(asked.recipe).is_file() or asked.training.weights is None:
+        return None
+    from convatlas.weights.bundle import bundle_of
+
+    bundle = bundle_of(asked.training.weights)
+    if bundle is None:
+        raise InputError(
+            f"{asked.training.weights} does not say which network it is of; name it: convatlas finetune resnet56 "
+            f"--weights {asked.training.weights}"
+        )
+    return bundle.model

@@ -2,12 +2,13 @@
 
 import os
 import platform
+from importlib.util import find_spec
 from typing import NamedTuple
 
 import psutil
 import torch
 
-from convatlas.deploy.engines import ENGINES
+from convatlas.deploy.engines import ENGINES, EightBits
 from convatlas.devices import can_compile, fast_bf16, find_device, instructions, processor
 
 
@@ -45,5 +46,9 @@ def examine() -> list[Finding]:
     ]
     for kind in ENGINES:
         lacking = kind.lacks(device, kind.precisions[0])
-        findings.append(Finding(f"engine {kind.name}", "cannot be used" if lacking else "ready", lacking or ""))
+        found = "cannot be used" if lacking else "ready"
+        if not lacking and kind is EightBits:
+            found = "ready for what convatlas bench RUN --int8 makes"
+            lacking = None if find_spec("nncf") else "to make it, pip install 'convatlas[int8]'"
+        findings.append(Finding(f"engine {kind.name}", found, lacking or ""))
     return findings

@@ -4,7 +4,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from itertools import product
 from pathlib import Path
@@ -218,18 +218,44 @@ def machine_of(device: str) -> dict[str, str]:
     return found
 
 
-def keep_choice(measured: Measured, folder: Path) -> None:
-    """Write what was measured, and what is the fastest, into a run's folder."""
+def keep_choice(measured: Measured, folder: Path) -> Measured:
+    """Write what was measured into a run's folder, with what was measured there before and is not now.
+
+    That is what comes back.
+    """
+    now = {(t.engine, t.precision, t.batch_size) for t in measured.timings}
+    before = [t for t in kept_timings(folder, measured.machine) if (t.engine, t.precision, t.batch_size) not in now]
+    measured = replace(measured, timings=[*measured.timings, *before])
     timings = [asdict(timing) for timing in measured.timings]
     choices = [choice._asdict() for choice in measured.choices()]
     content = {"machine": measured.machine, "choices": choices, "timings": timings}
     write_text(folder / CHOICE, json.dumps(content, indent=2) + "\n")
+    return measured
+
+
+def kept_timings(folder: Path, machine: dict[str, str]) -> list[Timing]:
+    """What was measured for a run before, if on that machine."""
+    content = read_choice(folder)
+    if content.get("machine") != machine:
+        return []
+    return [Timing(**(timing | {"latency": tuple(timing["latency"])})) for timing in content["timings"]]
 
 
 def kept_choices(folder: Path, device: str) -> list[Choice]:
     """What answers for a run, the fastest first, if it was measured on a machine like this one, by these versions."""
+    content = read_choice(folder)
+    if content.get("machine") != machine_of(device):
+        return []
+    return [Choice(**choice) for choice in content["choices"]]
+
+
+def read_choice(folder: Path) -> dict[str, Any]:
+    """The content of the file, or nothing where it is damaged or of another version."""
     try:
         content: dict[str, Any] = json.loads((folder / CHOICE).read_text(encoding="utf-8"))
-        return [Choice(**choice) for choice in content["choices"]] if content["machine"] == machine_of(device) else []
+        for kind, name in ((Choice, "choices"), (Timing, "timings")):
+            for each in content[name]:
+                kind(**each)
+        return content
     except (OSError, ValueError, KeyError, TypeError):
-        return []
+        return {}

@@ -116,6 +116,11 @@ def prepare(recipe: Recipe, display: Display, shard: Shard = ALONE, *, begun: bo
     )
     display.say(f"{source.name}: {source.layout}; {described(splits)}")
     display.say(f"images: {splits.held}")
+    if recipe.weights is not None and not begun and measured is not None and bundle_of(recipe.weights) is None:
+        display.say(
+            f"{recipe.weights} does not say how images were prepared when it was trained: mean and deviation are those "
+            "of these images; --mean and --std say otherwise"
+        )
     if measured is not None and splits.train.sampled and len(splits.train) > SAMPLE:
         display.say(f"the mean and deviation of their pixels are those of {SAMPLE:,}, {splits.train.sampled}")
     say_doubts(source, splits, display)

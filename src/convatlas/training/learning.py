@@ -194,8 +194,7 @@ class Learning:
         )  # fmt: skip
 
     def restore(self, state: State) -> None:
-        """Go on from a checkpoint. Raises InputError for one of another recipe, other data or another network."""
-        recipe = self.job.recipe
+        """Go on from a checkpoint. Raises InputError for one of another recipe or another network."""
         changed = [
             f"{name} was {state['recipe'].get(name)!r} and is {value!r}"
             for name, value in plain(self.job).items()
@@ -206,8 +205,6 @@ class Learning:
                 f"the recipe is not the one that the run was begun with ({'; '.join(changed[:3])}); put it back in "
                 "recipe.yaml, or train anew"
             )
-        if state["data"] != self.data:
-            raise InputError(f"{recipe.data} is not what the run was trained on; put the images back as they were")
         try:
             if self.sharded:
                 take_states(self.network, self.optimizer, state["network"], state["optimizer"])
@@ -217,15 +214,17 @@ class Learning:
             if self.average is not None:
                 self.average.load_state_dict(state["average"])
         except (RuntimeError, ValueError, KeyError) as error:
-            raise InputError(f"the checkpoint is of another network than {recipe.model}: train anew") from error
+            raise InputError(
+                f"the checkpoint is of another network than {self.job.recipe.model}: train anew"
+            ) from error
         self.step, self.rows, self.best = state["step"], list(state["rows"]), state["best"]
         if self.accelerator.is_main_process:
             self.sums.restore(state["sums"])
         self.sums.images = int(state["sums"]["images"])
 
 
-MAY_CHANGE = ("device", "workers", "channels_last", "compile")
-"""What a run may go on with otherwise than it began: where and how it is computed,"""
+MAY_CHANGE = ("device", "workers", "channels_last", "compile", "data")
+"""What a run may go on with otherwise than it began: where and how it is computed, and where the same images lie,"""
 MAY_MOVE = ("loading", "cache")
 """and where images are held, unless windows are cut out of them, which are other ones elsewhere."""
 

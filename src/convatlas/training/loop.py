@@ -137,6 +137,11 @@ def go_on(run: Run, shard: Shard, display: Display, *, asked: Recipe | None = No
     with run.held() if shard.rank == 0 else nullcontext():
         saved = run.load_state(display.say)
         job = prepare(recipe, display, shard, begun=saved is not None)
+        if saved is not None and saved["data"] != job.splits.fingerprint():
+            changed = run.images_that_changed(job.splits) or "the content of some images changed"
+            raise InputError(
+                f"{recipe.data} is not what the run was trained on ({changed}); put the images back as they were"
+            )
         return learn(job, run, display, saved=saved)
 
 
@@ -186,6 +191,8 @@ def learn(job: Job, run: Run, display: Display, *, saved: State | None, profile:
         if saved["best"] and accelerator.is_main_process:
             job.bundle.save(run.directory, saved["best"])  # what is there may be of an epoch after the checkpoint
         display.say(f"going on after step {learning.step:,}, in epoch {learning.epoch + 1}")
+    else:
+        keeper.keep(learning)  # by which a change of recipe or data is told, however soon the run is stopped
     best, stopped = best_of(learning.rows), False
 
     with interrupts() as stop, out_of_memory(), tracking(accelerator, run, recipe), display.training(

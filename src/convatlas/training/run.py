@@ -21,6 +21,7 @@ from convatlas.data.splits import Splits
 from convatlas.errors import InputError, WorkError
 from convatlas.files import sync_folder, write_text, writing
 from convatlas.training.recipe import Recipe
+from convatlas.wording import shown, some
 
 Row = dict[str, int | float]
 """An epoch in `metrics.csv`."""
@@ -166,11 +167,22 @@ class Run:
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
         table.writerow(("file_name", "label", "split"))
-        for name, pixels in (("train", splits.train), ("val", splits.val), ("test", splits.test)):
-            if isinstance(pixels, Indexed):
-                labels = pixels.labels.tolist()
-                table.writerows((n, splits.classes[i], name) for n, i in zip(pixels.names, labels, strict=True))
+        table.writerows(rows_of(splits))
         write_text(self.directory / "split.csv", text.getvalue())
+
+    def images_that_changed(self, splits: Splits) -> str:
+        """How the images differ from those of `split.csv`, in words; empty where none came or went."""
+        with (self.directory / "split.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+            before = {row["file_name"]: row["label"] for row in csv.DictReader(file)}
+        now = {name: label for name, label, _ in rows_of(splits)}
+        found = {
+            "gone": [name for name in before if name not in now],
+            "new": [name for name in now if name not in before],
+            "of another class": [name for name, label in now.items() if before.get(name, label) != label],
+        }
+        return ", ".join(
+            f"{some(len(names), 'image')} {what}: {shown(names, 3)}" for what, names in found.items() if names
+        )
 
     def save_state(self, state: State) -> None:
         """Keep a checkpoint of what is needed to go on after the last of its steps, and the one before it."""
@@ -204,11 +216,19 @@ class Run:
                     return state
             except (RuntimeError, EOFError, OSError, pickle.UnpicklingError):
                 pass
-            say(f"the checkpoint {path} is damaged; the one before it is taken")
+            say(f"the checkpoint {path} is damaged" + ("; the one before it is taken" if path != paths[-1] else ""))
             damaged.append(path)
         if paths:
             raise InputError(f"none of the checkpoints in {self.directory / 'state'} can be read; train anew")
         return None
+
+
+def rows_of(splits: Splits) -> Iterator[tuple[str, str, str]]:
+    """The name, class and part of each image that has a name."""
+    for part, pixels in (("train", splits.train), ("val", splits.val), ("test", splits.test)):
+        if isinstance(pixels, Indexed):
+            for name, label in zip(pixels.names, pixels.labels.tolist(), strict=True):
+                yield name, splits.classes[label], part
 
 
 def checkpoints(folder: Path) -> list[Path]:

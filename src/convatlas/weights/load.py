@@ -158,6 +158,7 @@ def download(name: str, *files: str) -> Path:
     from huggingface_hub.constants import HF_HUB_CACHE
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 
+    huggingface_hub.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # of each retry it would warn
     error: Exception | None = None
     for file in files:
         unreachable = isinstance(error, LocalEntryNotFoundError)  # and so not waited for again

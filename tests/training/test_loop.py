@@ -324,6 +324,18 @@ def test_a_compiled_run_learns_as_the_eager_one_and_repeats(tmp_path: Path, monk
         assert ours["train_loss"] == pytest.approx(theirs["train_loss"], rel=1e-3)
 
 
+def test_a_network_that_cannot_be_compiled_is_trained_as_it_is_and_that_is_said(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if not can_compile("cpu"):
+        pytest.skip("there is no C++ compiler")
+    monkeypatch.setattr(machine, "COMPILED_FROM", 0)
+    monkeypatch.setattr("torch._inductor.compile_fx.compile_fx", lambda *_, **__: 1 / 0)
+    plain = ca.train(QUICK, output=tmp_path / "run")
+    assert "lenet cannot be compiled here, and is trained as it is" in capsys.readouterr().err
+    assert equal(plain, run)
+
+
 def test_short_runs_are_not_compiled_and_no_run_is_that_forbids_it(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

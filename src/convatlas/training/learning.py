@@ -151,6 +151,11 @@ class Learning:
         seed_torch(self.job.recipe.seed, "step", self.step, part)
         self.depth.manual_seed(int(mix(self.job.recipe.seed, "depth", self.step)[0] >> np.uint64(1)))
 
+    def leave_uncompiled(self) -> bool:
+        """Go on with the network as it is; False where it was so already."""
+        compiled, self.learner = self.learner, getattr(self.learner, "_orig_mod", self.learner)
+        return self.learner is not compiled
+
     def totals(self) -> dict[str, float]:
         """The sums over all processes."""
         loss, right = added(self.accelerator, self.sums.counted.clone()).tolist()

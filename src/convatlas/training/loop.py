@@ -145,6 +145,8 @@ def go_on(run: Run, shard: Shard, display: Display, *, asked: Recipe | None = No
         return learn(job, run, display, saved=saved)
 
 
+COMPILER = ("torch._dynamo", "torch._inductor")
+"""Where the errors are from of a network that cannot be compiled; to import them takes two seconds."""
 TRAINING = threading.Lock()
 
 
@@ -237,7 +239,15 @@ def train_epoch(learning: Learning, keeper: Keeper, stop: list[int], display: Di
     last = time.perf_counter()
     for step in learning.steps():
         lr = learning_rate(recipe, learning.step, steps_per_epoch=steps, rows=learning.rows)
-        take_step(learning, step, lr)
+        try:
+            take_step(learning, step, lr)
+        except RuntimeError as error:
+            # What the compiler raises, it raises in the first step, before anything has moved.
+            if not type(error).__module__.startswith(COMPILER) or not learning.leave_uncompiled():
+                raise
+            why = " ".join(str(error).split())[:200]
+            display.say(f"{recipe.model} cannot be compiled here, and is trained as it is ({why})")
+            take_step(learning, step, lr)
 
         now = time.perf_counter()
         sums.seconds, last = sums.seconds + now - last, now

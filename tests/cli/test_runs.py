@@ -97,6 +97,14 @@ def test_seeds_of_one_recipe_alone_are_shown_each_and_together(convatlas, runs: 
     assert [row["val_accuracy"] for row in told["groups"][1]["runs"][0]["metrics"]] == [60.0, 92.0]
 
 
+def test_a_run_and_its_repeat_are_shown_each_and_not_as_two_seeds(convatlas, runs: Path) -> None:
+    shutil.copytree(runs / "a0", runs / "again")
+    said = convatlas("compare-runs", runs / "a0", runs / "again")
+    assert said.out.splitlines()[0].split() == ["a0", "again"]
+    assert "±" not in said.out
+    assert re.search(r"a0 \+2 .* 0, 1 +91.00 ± 1.41.* 82.00 ± 2.83", convatlas("runs", runs).out)
+
+
 def test_a_dry_run_prints_a_recipe_that_can_be_trained_and_writes_nothing(
     convatlas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

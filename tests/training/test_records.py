@@ -10,7 +10,7 @@ import pytest
 
 import convatlas as ca
 from convatlas.errors import InputError, WorkError
-from convatlas.training.comparison import curves
+from convatlas.training.comparison import curves, seeds, seeds_table
 from convatlas.training.records import chosen, differing, find_records, grouped, read_record
 from convatlas.training.run import Run
 
@@ -117,6 +117,20 @@ def test_runs_that_differ_in_seed_alone_have_a_mean_and_a_spread(write_run: Writ
     assert groups[0].test_accuracy == (statistics.fmean(test), statistics.stdev(test), 3)
     assert groups[0].val_accuracy == (91.0, 1.0, 3)  # of those that have ended
     assert groups[1].test_accuracy == (60.0, None, 1)
+
+
+def test_a_seed_that_is_repeated_counts_once(write_run: WriteRun, tmp_path: Path) -> None:
+    write_run(tmp_path / "cut", val=[10.0], epochs=3)
+    write_run(tmp_path / "first", val=[90.0, 90.0, 90.0], test=80.0)
+    write_run(tmp_path / "again", val=[90.0, 90.0, 90.0], test=80.0)
+    repeated = [read_record(tmp_path / name) for name in ("cut", "first", "again")]
+    assert grouped(repeated)[0].test_accuracy == (80.0, None, 1)
+    assert seeds_table(repeated) is None
+    write_run(tmp_path / "other", val=[92.0, 92.0, 92.0], test=84.0, seed=1)
+    (group,) = grouped([*repeated, read_record(tmp_path / "other")])
+    assert group.test_accuracy == (82.0, statistics.stdev([80, 84]), 2)
+    assert [record.directory.name for record in group.of_seeds] == ["first", "other"]
+    assert seeds(group.records) == "0, 1"
 
 
 def test_curves_are_the_rows_and_of_several_seeds_their_mean_in_a_band(write_run: WriteRun, tmp_path: Path) -> None:

@@ -117,8 +117,9 @@ def compare_runs(words: list[str]) -> int:
 
     found = {record.directory.resolve(): record for folder in options.runs for record in find_records(folder)}
     groups = grouped(list(found.values()))
-    if len(groups) == 1 and len(found) > 1:  # of one recipe alone, each seed by itself too
-        groups = [*(grouped([record])[0] for record in found.values()), *groups]
+    if len(groups) == 1 and len(found) > 1:  # of one recipe alone, each run by itself too
+        together = groups if len(groups[0].of_seeds) > 1 else []
+        groups = [*(grouped([record])[0] for record in found.values()), *together]
     if options.plot:
         from convatlas.training.comparison import curves
 
@@ -137,7 +138,7 @@ def show(groups: Sequence["Group"]) -> None:
     from convatlas.training.comparison import OVER_SEEDS, compared_table
 
     print_table(compared_table(groups, width=Console().width))
-    if any(len(group.records) > 1 for group in groups):
+    if any(len(group.of_seeds) > 1 for group in groups):
         print(f"\n{OVER_SEEDS}")
     say_faults([record for group in groups for record in group.records])
 

@@ -134,8 +134,8 @@ def mean(of: Mean | None) -> str:
 
 
 def seeds(records: Sequence[Record]) -> str:
-    """`0, 1, 2`, in their order."""
-    return ", ".join(map(str, sorted(record.recipe.seed for record in records if record.recipe)))
+    """`0, 1, 2`: each once, in their order."""
+    return ", ".join(map(str, sorted({record.recipe.seed for record in records if record.recipe})))
 
 
 def epochs(record: Record) -> str:

@@ -80,12 +80,14 @@ def test_runs_are_set_side_by_side_and_drawn(convatlas, runs: Path, tmp_path: Pa
     assert lines["lr"] == ["0.1", "0.0125"]
     assert lines["seed"] == ["0,", "1", "0"]
     assert lines["test"] == ["82.00", "±", "2.83", "%", "99.00", "%"]
+    assert lines["time"] == ["4.0", "s", "4.0", "s"]
+    assert "± is the standard deviation over seeds, of runs that have ended; the time is their mean" in said.out
     assert f"wrote {file}" in said.err
     head = file.read_bytes()[:8]
     assert head.startswith({".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}[ending])
     if ending == ".svg":
         words = "".join(ElementTree.parse(file).getroot().itertext())
-        assert "lr 0.1 (2 seeds)" in words
+        assert "lr 0.1 (mean of 2 seeds)" in words
         assert "Validation accuracy, per cent" in words
 
 

@@ -133,7 +133,9 @@ def test_a_seed_that_is_repeated_counts_once(write_run: WriteRun, tmp_path: Path
     assert seeds(group.records) == "0, 1"
 
 
-def test_curves_are_the_rows_and_of_several_seeds_their_mean_in_a_band(write_run: WriteRun, tmp_path: Path) -> None:
+def test_curves_are_the_rows_and_of_several_seeds_mean_and_deviation_as_far_as_all_go(
+    write_run: WriteRun, tmp_path: Path
+) -> None:
     paths = [
         write_run(tmp_path / "a", val=[10.0, 30.0], test=1.0),
         write_run(tmp_path / "b", val=[20.0, 50.0, 60.0], epochs=2, seed=1),
@@ -143,11 +145,20 @@ def test_curves_are_the_rows_and_of_several_seeds_their_mean_in_a_band(write_run
     axes = figure.axes[2]
     assert axes.get_title(loc="left") == "Validation accuracy, per cent"
     mean, single, best = axes.get_lines()
-    assert mean.get_xydata().tolist() == [[1, 15], [2, 40], [3, 60]]
+    assert mean.get_xydata().tolist() == [[1, 15], [2, 40]]
     assert single.get_xydata().tolist() == [[1, 40], [2, 35]]
     assert best.get_xydata().tolist() == [[1, 40]]
     (band,) = axes.collections
     corners = band.get_paths()[0].vertices
-    assert corners[corners[:, 0] == 2][:, 1].min() == 30
-    assert corners[corners[:, 0] == 2][:, 1].max() == 50
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["lr 0.008 (2 seeds)", "lr 0.5"]
+    assert corners[:, 0].max() == 2
+    low, high = corners[corners[:, 0] == 2][:, 1].min(), corners[corners[:, 0] == 2][:, 1].max()
+    assert ((low + high) / 2, (high - low) / 2) == pytest.approx((40, statistics.stdev([30, 50])))
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "lr 0.008 (mean of 2 seeds)", "lr 0.5", "± standard deviation over seeds, as far as all of them go",
+    ]  # fmt: skip
+
+
+def test_the_time_of_several_seeds_is_their_mean(write_run: WriteRun, tmp_path: Path) -> None:
+    paths = [write_run(tmp_path / str(n), val=[50.0] * n, test=1.0, epochs=9, seed=n) for n in (2, 3)]
+    (group,) = grouped([read_record(path) for path in paths])
+    assert group.seconds == 5.0  # an epoch has two

@@ -101,7 +101,7 @@ class CompareRunsOptions:
     """The folders of runs, or folders with runs in them."""
     plot: Annotated[Path | None, arg(metavar="FILE")] = None
     """Draw loss and validation accuracy over the epochs, as a .png, .svg or .pdf: a dot marks the best epoch, a band
-    what several seeds reach."""
+    the standard deviation over seeds."""
     json: bool = False
     """Print JSON, the curves included."""
 
@@ -139,7 +139,7 @@ def show(groups: Sequence["Group"]) -> None:
 
     print_table(compared_table(groups, width=Console().width))
     if any(len(group.of_seeds) > 1 for group in groups):
-        print(f"\n{OVER_SEEDS}")
+        print(f"\n{OVER_SEEDS}; the time is their mean")
     say_faults([record for group in groups for record in group.records])
 
 

@@ -190,6 +190,11 @@ class Group:
         return mean_of(record.val_accuracy for record in self.done or self.records[:1])
 
     @property
+    def seconds(self) -> float:
+        """Of training, in the mean over the same runs."""
+        return statistics.fmean(record.seconds for record in self.done or self.records[:1])
+
+    @property
     def test_accuracy(self) -> Mean | None:
         """Of the runs that have ended well."""
         return mean_of(record.test_accuracy for record in self.done)

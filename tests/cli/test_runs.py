@@ -1,6 +1,8 @@
 """`runs`, `compare-runs`, `find-lr` and `train --dry-run`, as a user types them."""
 
+import errno
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -10,6 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 import yaml
+from matplotlib.figure import Figure
 
 from convatlas.training.run import Run
 
@@ -137,6 +140,31 @@ def test_a_learning_rate_is_found_and_drawn(convatlas, tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_rates_are_printed_though_the_disk_is_too_full_for_their_plot(
+    convatlas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Figure, "savefig", full)
+    said = convatlas("find-lr", "lenet", "--batch-size", 256, "--steps", 20, "--plot", tmp_path / "lr.png")
+    assert said.status == 2
+    assert said.out.startswith("loss  ")
+    assert said.err.endswith(f"{tmp_path / 'lr.png'} cannot be used: there is no space left on the disk\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plot_that_could_not_be_written_is_refused_before_the_work(
+    convatlas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lr.png").mkdir()
+    assert "lr.png is a folder; name a file" in convatlas("find-lr", "--plot", tmp_path / "lr.png").err
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root, whom tests may run as, may write anywhere
+    said = convatlas("find-lr", "--plot", tmp_path / "x.png")
+    assert (said.status, said.out) == (2, "")
+    assert said.err == f"convatlas: --plot: nothing may be written into {tmp_path}; name another folder\n"
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
@@ -145,6 +173,8 @@ def test_a_learning_rate_is_found_and_drawn(convatlas, tmp_path: Path) -> None:
         ("runs {tmp} --sort speed", "--sort knows no 'speed'"),
         ("compare-runs", "compare-runs needs the folders of runs, such as"),
         ("compare-runs {tmp} --plot {tmp}/x.jpg", "--plot draws a .png, .svg or .pdf, and not x.jpg"),
+        ("find-lr --plot nodir/x.png", "--plot: there is no folder nodir; make it, or name another"),
+        ("compare-runs {tmp} --plot {tmp}/nodir/x.png", "--plot: there is no folder .*nodir; make it, or name another"),
         ("find-lr --plot x", "--plot draws a .png, .svg or .pdf, and not x"),
         ("find-lr lenet6", "no model is called 'lenet6'"),
         ("find-lr --steps 3", "a range test takes 20 steps or more, and not 3"),

@@ -120,14 +120,17 @@ def compare_runs(words: list[str]) -> int:
     if len(groups) == 1 and len(found) > 1:  # of one recipe alone, each run by itself too
         together = groups if len(groups[0].of_seeds) > 1 else []
         groups = [*(grouped([record])[0] for record in found.values()), *together]
+    figure = None
     if options.plot:
         from convatlas.training.comparison import curves
 
-        write_plot(curves(groups), options.plot)
+        figure = curves(groups)
     if options.json:
         print_json(as_json(groups))
     else:
         show(groups)
+    if options.plot and figure:  # last, so that a full disk does not take the table along
+        write_plot(figure, options.plot)
     return 0
 
 

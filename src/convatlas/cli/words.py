@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import io
 import json
+import os
 import re
 import sys
 import typing
@@ -121,9 +122,17 @@ def print_table(table: "RenderableType") -> None:
 
 
 def check_plot(path: Path | None) -> None:
-    """Raise InputError where a plot is asked for in a format that is not drawn."""
-    if path is not None and path.suffix not in (".png", ".svg", ".pdf"):
+    """Raise InputError where a plot is asked for that could not be written: looked at before the work that it shows."""
+    if path is None:
+        return
+    if path.suffix not in (".png", ".svg", ".pdf"):
         raise InputError(f"--plot draws a .png, .svg or .pdf, and not {path.name}")
+    if path.is_dir():
+        raise InputError(f"--plot: {path} is a folder; name a file")
+    if not path.parent.is_dir():
+        raise InputError(f"--plot: there is no folder {path.parent}; make it, or name another")
+    if not os.access(path.parent, os.W_OK):
+        raise InputError(f"--plot: nothing may be written into {path.parent}; name another folder")
 
 
 def write_plot(figure: "Figure", path: Path) -> None:

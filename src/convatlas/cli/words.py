@@ -60,7 +60,13 @@ SAYINGS = (
     (r"Error parsing (\S+): no type matching (.+) could.*\['(.*)'\]", r"\1 takes \2, and not '\3'"),
     (r"Error parsing (\S+): (?=three )",                              r"\1 takes "),
     (r"Error parsing (\S+): Failed to parse key-value pairs!",       r"\1 takes names and values in pairs"),
+    (r"Error parsing training: ",                                    r""),  # what a recipe says of its fields
+    (r"Error parsing (\S+): could not convert .* to float: ",        r"\1 takes FLOAT, and not "),
+    (r"Error parsing (\S+): invalid literal for int\(\).*: (?=')",   r"\1 takes INT, and not "),
     (r"\{None\}\||\{(?=\[)|(?<=\])\}",                               r""),
+    (r" takes INT, ",                                                r" takes a whole number, "),
+    (r" takes FLOAT, ",                                              r" takes a number, "),
+    (r" takes \[FLOAT .*\], ",                                       r" takes numbers, "),
 )  # fmt: skip
 
 

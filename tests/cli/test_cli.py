@@ -261,7 +261,7 @@ def make(folder: Path, *names: str, value: int = 0) -> Path:
         ("evaluate {tmp}/empty", "empty holds no config.json, so no trained network"),
         ("evaluate {run} --model lenet", "and not both"),
         ("evaluate {run} --data {tmp}/two", "is of the class '.*', which is not among the classes: 0, 1"),
-        ("evaluate --model lenet --weights {tmp}/text.pt --data digits --mean 0 --std 1", "text.pt is not a"),
+        ("evaluate --model lenet --weights {tmp}/text.pt --data digits --mean 0 --std 1", "text.pt holds no weights"),
         (
             "evaluate --model lenet --weights {run}/model.safetensors --data digits --mean 0 0 0 --std 1",
             "mean has 3 values",

@@ -1,6 +1,8 @@
 """`runs`, `compare-runs`, `find-lr` and `train --dry-run`, as a user types them."""
 
+import errno
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -10,6 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 import yaml
+from matplotlib.figure import Figure
 
 from convatlas.training.run import Run
 
@@ -80,12 +83,14 @@ def test_runs_are_set_side_by_side_and_drawn(convatlas, runs: Path, tmp_path: Pa
     assert lines["lr"] == ["0.1", "0.0125"]
     assert lines["seed"] == ["0,", "1", "0"]
     assert lines["test"] == ["82.00", "±", "2.83", "%", "99.00", "%"]
+    assert lines["time"] == ["4.0", "s", "4.0", "s"]
+    assert "± is the standard deviation over seeds, of runs that have ended; the time is their mean" in said.out
     assert f"wrote {file}" in said.err
     head = file.read_bytes()[:8]
     assert head.startswith({".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}[ending])
     if ending == ".svg":
         words = "".join(ElementTree.parse(file).getroot().itertext())
-        assert "lr 0.1 (2 seeds)" in words
+        assert "lr 0.1 (mean of 2 seeds)" in words
         assert "Validation accuracy, per cent" in words
 
 
@@ -95,6 +100,14 @@ def test_seeds_of_one_recipe_alone_are_shown_each_and_together(convatlas, runs: 
     assert [group["seeds"] for group in told["groups"]] == [[0], [1], [0, 1]]
     assert told["groups"][2]["val_accuracy"]["mean"] == 91.0
     assert [row["val_accuracy"] for row in told["groups"][1]["runs"][0]["metrics"]] == [60.0, 92.0]
+
+
+def test_a_run_and_its_repeat_are_shown_each_and_not_as_two_seeds(convatlas, runs: Path) -> None:
+    shutil.copytree(runs / "a0", runs / "again")
+    said = convatlas("compare-runs", runs / "a0", runs / "again")
+    assert said.out.splitlines()[0].split() == ["a0", "again"]
+    assert "±" not in said.out
+    assert re.search(r"a0 \+2 .* 0, 1 +91.00 ± 1.41.* 82.00 ± 2.83", convatlas("runs", runs).out)
 
 
 def test_a_dry_run_prints_a_recipe_that_can_be_trained_and_writes_nothing(
@@ -127,6 +140,31 @@ def test_a_learning_rate_is_found_and_drawn(convatlas, tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_rates_are_printed_though_the_disk_is_too_full_for_their_plot(
+    convatlas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Figure, "savefig", full)
+    said = convatlas("find-lr", "lenet", "--batch-size", 256, "--steps", 20, "--plot", tmp_path / "lr.png")
+    assert said.status == 2
+    assert said.out.startswith("loss  ")
+    assert said.err.endswith(f"{tmp_path / 'lr.png'} cannot be used: there is no space left on the disk\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plot_that_could_not_be_written_is_refused_before_the_work(
+    convatlas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lr.png").mkdir()
+    assert "lr.png is a folder; name a file" in convatlas("find-lr", "--plot", tmp_path / "lr.png").err
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root, whom tests may run as, may write anywhere
+    said = convatlas("find-lr", "--plot", tmp_path / "x.png")
+    assert (said.status, said.out) == (2, "")
+    assert said.err == f"convatlas: --plot: nothing may be written into {tmp_path}; name another folder\n"
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
@@ -135,6 +173,8 @@ def test_a_learning_rate_is_found_and_drawn(convatlas, tmp_path: Path) -> None:
         ("runs {tmp} --sort speed", "--sort knows no 'speed'"),
         ("compare-runs", "compare-runs needs the folders of runs, such as"),
         ("compare-runs {tmp} --plot {tmp}/x.jpg", "--plot draws a .png, .svg or .pdf, and not x.jpg"),
+        ("find-lr --plot nodir/x.png", "--plot: there is no folder nodir; make it, or name another"),
+        ("compare-runs {tmp} --plot {tmp}/nodir/x.png", "--plot: there is no folder .*nodir; make it, or name another"),
         ("find-lr --plot x", "--plot draws a .png, .svg or .pdf, and not x"),
         ("find-lr lenet6", "no model is called 'lenet6'"),
         ("find-lr --steps 3", "a range test takes 20 steps or more, and not 3"),

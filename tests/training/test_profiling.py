@@ -12,6 +12,7 @@ from trained import QUICK, equal
 
 import convatlas as ca
 from convatlas.errors import InputError
+from convatlas.training.profiling import profiling
 
 
 def test_a_profile_names_the_parts_of_a_step_and_learns_the_same(tmp_path: Path) -> None:
@@ -30,9 +31,33 @@ def test_a_profile_names_the_parts_of_a_step_and_learns_the_same(tmp_path: Path)
     assert sum(event.get("name") == "convatlas: forward" for event in trace["traceEvents"]) >= 20
 
 
+def test_of_a_short_run_the_steps_that_there_are_are_traced(tmp_path: Path) -> None:
+    run = ca.train(replace(QUICK, epochs=1), output=tmp_path / "run", profile=True, quiet=True)  # of 5 steps
+    page = (run.directory / "profile" / "profile.md").read_text()
+    assert "Over 4 steps, after 1 other: " in page
+    assert "--compile" not in page  # as it is anyway
+    trace = json.loads((run.directory / "profile" / "trace.json").read_text())
+    named = [event["name"] for event in trace["traceEvents"] if event.get("cat") == "user_annotation"]
+    assert named.count("convatlas: forward") == 4
+
+
+@pytest.mark.parametrize(("steps", "traced"), [(5, 0), (8, 3)])
+def test_of_a_run_that_is_stopped_the_steps_so_far_are_told(tmp_path: Path, steps: int, traced: int) -> None:
+    def stopped() -> None:
+        with profiling(tmp_path / "profile", steps=100) as after_step:
+            for _ in range(steps):
+                after_step()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
+    page = tmp_path / "profile" / "profile.md"
+    assert page.read_text().count(f"Over {traced} steps, after 5 others: ") if traced else not page.parent.exists()
+
+
 def test_a_run_that_is_too_short_for_a_profile_is_refused_before_it_is_written(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"--profile traces steps up to the 25th, and this run has \d+; choose more"):
-        ca.train(replace(QUICK, epochs=1), output=tmp_path / "run", profile=True, quiet=True)
+    with pytest.raises(InputError, match=r"--profile takes a run of 4 steps or more, and this has 2; choose more --ep"):
+        ca.train(replace(QUICK, epochs=1, batch_size=640), output=tmp_path / "run", profile=True, quiet=True)
     assert not (tmp_path / "run").exists()
 
 

@@ -10,7 +10,7 @@ import pytest
 
 import convatlas as ca
 from convatlas.errors import InputError, WorkError
-from convatlas.training.comparison import curves
+from convatlas.training.comparison import curves, seeds, seeds_table
 from convatlas.training.records import chosen, differing, find_records, grouped, read_record
 from convatlas.training.run import Run
 
@@ -119,7 +119,23 @@ def test_runs_that_differ_in_seed_alone_have_a_mean_and_a_spread(write_run: Writ
     assert groups[1].test_accuracy == (60.0, None, 1)
 
 
-def test_curves_are_the_rows_and_of_several_seeds_their_mean_in_a_band(write_run: WriteRun, tmp_path: Path) -> None:
+def test_a_seed_that_is_repeated_counts_once(write_run: WriteRun, tmp_path: Path) -> None:
+    write_run(tmp_path / "cut", val=[10.0], epochs=3)
+    write_run(tmp_path / "first", val=[90.0, 90.0, 90.0], test=80.0)
+    write_run(tmp_path / "again", val=[90.0, 90.0, 90.0], test=80.0)
+    repeated = [read_record(tmp_path / name) for name in ("cut", "first", "again")]
+    assert grouped(repeated)[0].test_accuracy == (80.0, None, 1)
+    assert seeds_table(repeated) is None
+    write_run(tmp_path / "other", val=[92.0, 92.0, 92.0], test=84.0, seed=1)
+    (group,) = grouped([*repeated, read_record(tmp_path / "other")])
+    assert group.test_accuracy == (82.0, statistics.stdev([80, 84]), 2)
+    assert [record.directory.name for record in group.of_seeds] == ["first", "other"]
+    assert seeds(group.records) == "0, 1"
+
+
+def test_curves_are_the_rows_and_of_several_seeds_mean_and_deviation_as_far_as_all_go(
+    write_run: WriteRun, tmp_path: Path
+) -> None:
     paths = [
         write_run(tmp_path / "a", val=[10.0, 30.0], test=1.0),
         write_run(tmp_path / "b", val=[20.0, 50.0, 60.0], epochs=2, seed=1),
@@ -129,11 +145,20 @@ def test_curves_are_the_rows_and_of_several_seeds_their_mean_in_a_band(write_run
     axes = figure.axes[2]
     assert axes.get_title(loc="left") == "Validation accuracy, per cent"
     mean, single, best = axes.get_lines()
-    assert mean.get_xydata().tolist() == [[1, 15], [2, 40], [3, 60]]
+    assert mean.get_xydata().tolist() == [[1, 15], [2, 40]]
     assert single.get_xydata().tolist() == [[1, 40], [2, 35]]
     assert best.get_xydata().tolist() == [[1, 40]]
     (band,) = axes.collections
     corners = band.get_paths()[0].vertices
-    assert corners[corners[:, 0] == 2][:, 1].min() == 30
-    assert corners[corners[:, 0] == 2][:, 1].max() == 50
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["lr 0.008 (2 seeds)", "lr 0.5"]
+    assert corners[:, 0].max() == 2
+    low, high = corners[corners[:, 0] == 2][:, 1].min(), corners[corners[:, 0] == 2][:, 1].max()
+    assert ((low + high) / 2, (high - low) / 2) == pytest.approx((40, statistics.stdev([30, 50])))
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "lr 0.008 (mean of 2 seeds)", "lr 0.5", "± standard deviation over seeds, as far as all of them go",
+    ]  # fmt: skip
+
+
+def test_the_time_of_several_seeds_is_their_mean(write_run: WriteRun, tmp_path: Path) -> None:
+    paths = [write_run(tmp_path / str(n), val=[50.0] * n, test=1.0, epochs=9, seed=n) for n in (2, 3)]
+    (group,) = grouped([read_record(path) for path in paths])
+    assert group.seconds == 5.0  # an epoch has two

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 import convatlas as ca
+from convatlas.data.batches import Step
 from convatlas.errors import InputError
 from convatlas.training import dry_run as dry
 from convatlas.training.optim import learning_rate
@@ -40,13 +41,29 @@ def test_a_dry_run_is_the_recipe_in_full_and_remarks(tmp_path: Path, monkeypatch
     assert list(tmp_path.iterdir()) == []
     assert (planned.parameters, planned.steps) == (61_706, 5)
     assert planned.images == {"train": 1280, "val": 157, "test": 360}
-    assert (planned.epoch_seconds, planned.timed) == (2.5, 6)
+    assert (planned.epoch_seconds, planned.timed, planned.timed_images) == (2.5, 6, 256)
     # AdamW keeps two numbers a weight, beside the weight and its gradient; and a step keeps the images at least.
     assert 4 * 4 * 61_706 + 256 * 28 * 28 * 4 < planned.memory < planned.free
     (tmp_path / "again.yaml").write_text(planned.to_yaml())
     assert Recipe.read(tmp_path / "again.yaml") == planned.recipe
     assert "# time: about 2.5 s an epoch of 5 steps, so 7.5 s for 3 epochs" in planned.to_yaml()
     assert yaml.safe_load(planned.to_yaml())["mean"] == list(planned.recipe.mean or ())
+
+
+def test_a_step_that_takes_long_is_timed_with_fewer_images_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    def loss(_: object, step: Step, rate: float) -> float:
+        made.append(step.images)
+        return rate
+
+    monkeypatch.setattr(dry, "loss", loss)
+    monkeypatch.setattr(dry.time, "perf_counter", lambda: 0.7 * sum(made))  # seconds an image
+    planned = dry.dry_run(Recipe(epochs=3, batch_size=256), quiet=True)
+    assert made == [2, 2, 4, 8]  # 16 would take 11.2 s
+    assert (planned.timed, planned.timed_images) == (1, 8)
+    assert planned.epoch_seconds == pytest.approx(0.7 * 1280)
+    assert "an estimate from 1 step here of 8 images alone, in proportion and without reading any" in planned.to_yaml()
 
 
 def curve(rates: np.ndarray) -> list[float]:

@@ -96,7 +96,6 @@ def test_what_is_no_file_of_weights_is_named(tmp_path: Path, state: dict[str, to
     torch.save(state, tmp_path / "whole.pt")
     save_file(state, tmp_path / "whole.safetensors")
     contents = {
-        "text.pt": b"these are no weights", "empty.pt": b"",
         "text.safetensors": b"no weights at all", "empty.safetensors": b"",
         "cut.pt": (tmp_path / "whole.pt").read_bytes()[:5000],
         "cut.safetensors": (tmp_path / "whole.safetensors").read_bytes()[:-100],
@@ -104,6 +103,10 @@ def test_what_is_no_file_of_weights_is_named(tmp_path: Path, state: dict[str, to
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
         with pytest.raises(InputError, match=f"{name} is not a"):
+            read_state(tmp_path / name)
+    for name, content in {"mine.yaml": b"model: resnet20\n", "empty.pt": b"", "photo.jpg": b"\xff\xd8"}.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError, match=f"{name} holds no weights, as safetensors or torch.save write them"):
             read_state(tmp_path / name)
     for content in ([1, 2], {0: torch.zeros(1)}):
         torch.save(content, tmp_path / "list.pt")
@@ -117,6 +120,13 @@ def test_what_is_no_file_of_weights_is_named(tmp_path: Path, state: dict[str, to
     (tmp_path / "folder").mkdir()
     with pytest.raises(InputError, match=r"holds no model\.safetensors"):
         read_state(tmp_path / "folder")
+
+
+def test_the_kind_of_a_file_is_told_by_what_it_holds(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
+    save_file(state, tmp_path / "named.bin")
+    torch.save(state, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    for name in ("named.bin", "old.pt"):
+        assert all(torch.equal(value, state[key]) for key, value in read_state(tmp_path / name).items())
 
 
 def test_a_new_head_is_drawn_where_the_classes_are_others_and_said(

@@ -101,7 +101,7 @@ class CompareRunsOptions:
     """The folders of runs, or folders with runs in them."""
     plot: Annotated[Path | None, arg(metavar="FILE")] = None
     """Draw loss and validation accuracy over the epochs, as a .png, .svg or .pdf: a dot marks the best epoch, a band
-    what several seeds reach."""
+    the standard deviation over seeds."""
     json: bool = False
     """Print JSON, the curves included."""
 
@@ -117,16 +117,20 @@ def compare_runs(words: list[str]) -> int:
 
     found = {record.directory.resolve(): record for folder in options.runs for record in find_records(folder)}
     groups = grouped(list(found.values()))
-    if len(groups) == 1 and len(found) > 1:  # of one recipe alone, each seed by itself too
-        groups = [*(grouped([record])[0] for record in found.values()), *groups]
+    if len(groups) == 1 and len(found) > 1:  # of one recipe alone, each run by itself too
+        together = groups if len(groups[0].of_seeds) > 1 else []
+        groups = [*(grouped([record])[0] for record in found.values()), *together]
+    figure = None
     if options.plot:
         from convatlas.training.comparison import curves
 
-        write_plot(curves(groups), options.plot)
+        figure = curves(groups)
     if options.json:
         print_json(as_json(groups))
     else:
         show(groups)
+    if options.plot and figure:  # last, so that a full disk does not take the table along
+        write_plot(figure, options.plot)
     return 0
 
 
@@ -137,8 +141,8 @@ def show(groups: Sequence["Group"]) -> None:
     from convatlas.training.comparison import OVER_SEEDS, compared_table
 
     print_table(compared_table(groups, width=Console().width))
-    if any(len(group.records) > 1 for group in groups):
-        print(f"\n{OVER_SEEDS}")
+    if any(len(group.of_seeds) > 1 for group in groups):
+        print(f"\n{OVER_SEEDS}; the time is their mean")
     say_faults([record for group in groups for record in group.records])
 
 

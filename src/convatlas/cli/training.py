@@ -71,8 +71,9 @@ def train(words: list[str]) -> int:
         loggers=options.logger,
         profile=options.profile,
     )
-    if options.profile:
-        complain(f"{run.directory / 'profile' / 'profile.md'} says where the time went", 0)
+    page = run.directory / "profile" / "profile.md"
+    if options.profile and page.is_file():  # and not where it was interrupted before
+        complain(f"{page} says where the time went", 0)
     return ended(run, as_json=options.json)
 
 

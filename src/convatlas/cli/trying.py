@@ -40,19 +40,18 @@ def find_lr(words: list[str]) -> int:
     found = find_learning_rate(
         options.training, lowest=options.lowest, highest=options.highest, steps=options.steps
     )  # fmt: skip
-    if options.plot:
-        write_plot(draw(found), options.plot)
+    fell = found.steepest is not None and found.tenth is not None
     if options.json:
         print_json(found.to_dict())
     else:
         bars, scale = sparkline(found)
         print(f"loss  {bars}\nlr    {scale}")
-    if found.steepest is None or found.tenth is None:
-        return complain("the loss did not fall at any learning rate, so none is suggested", 1)
-    if not options.json:
-        print(f"steepest descent                        --lr {found.steepest:.2g}")
-        print(f"a tenth of the rate at the least loss   --lr {found.tenth:.2g}")
-    return 0
+        if fell:
+            print(f"steepest descent                        --lr {found.steepest:.2g}")
+            print(f"a tenth of the rate at the least loss   --lr {found.tenth:.2g}")
+    if options.plot:  # last, so that a full disk does not take the rates along
+        write_plot(draw(found), options.plot)
+    return 0 if fell else complain("the loss did not fall at any learning rate, so none is suggested", 1)
 
 
 def show_dry_run(recipe: Recipe, *, as_json: bool) -> int:

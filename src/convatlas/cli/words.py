@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import io
 import json
+import os
 import re
 import sys
 import typing
@@ -59,7 +60,13 @@ SAYINGS = (
     (r"Error parsing (\S+): no type matching (.+) could.*\['(.*)'\]", r"\1 takes \2, and not '\3'"),
     (r"Error parsing (\S+): (?=three )",                              r"\1 takes "),
     (r"Error parsing (\S+): Failed to parse key-value pairs!",       r"\1 takes names and values in pairs"),
+    (r"Error parsing training: ",                                    r""),  # what a recipe says of its fields
+    (r"Error parsing (\S+): could not convert .* to float: ",        r"\1 takes FLOAT, and not "),
+    (r"Error parsing (\S+): invalid literal for int\(\).*: (?=')",   r"\1 takes INT, and not "),
     (r"\{None\}\||\{(?=\[)|(?<=\])\}",                               r""),
+    (r" takes INT, ",                                                r" takes a whole number, "),
+    (r" takes FLOAT, ",                                              r" takes a number, "),
+    (r" takes \[FLOAT .*\], ",                                       r" takes numbers, "),
 )  # fmt: skip
 
 
@@ -121,9 +128,17 @@ def print_table(table: "RenderableType") -> None:
 
 
 def check_plot(path: Path | None) -> None:
-    """Raise InputError where a plot is asked for in a format that is not drawn."""
-    if path is not None and path.suffix not in (".png", ".svg", ".pdf"):
+    """Raise InputError where a plot is asked for that could not be written: looked at before the work that it shows."""
+    if path is None:
+        return
+    if path.suffix not in (".png", ".svg", ".pdf"):
         raise InputError(f"--plot draws a .png, .svg or .pdf, and not {path.name}")
+    if path.is_dir():
+        raise InputError(f"--plot: {path} is a folder; name a file")
+    if not path.parent.is_dir():
+        raise InputError(f"--plot: there is no folder {path.parent}; make it, or name another")
+    if not os.access(path.parent, os.W_OK):
+        raise InputError(f"--plot: nothing may be written into {path.parent}; name another folder")
 
 
 def write_plot(figure: "Figure", path: Path) -> None:

@@ -1,12 +1,13 @@
 """Runs side by side, as tables for the terminal and as curves over the epochs."""
 
+import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from convatlas.errors import InputError
 from convatlas.training.records import Group, Mean, Record, chosen, data_name, differing, grouped
-from convatlas.training.report import PAPER, drawing, duration, percent, shortened, written
+from convatlas.training.report import MUTED, PAPER, drawing, duration, percent, shortened, written
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,9 +16,12 @@ if TYPE_CHECKING:
     from rich.console import Group as Parts
     from rich.table import Table
 
+SHADE = 0.15
+"""How dark a band is, from 0 to 1."""
 LINES = ("solid", "dashed", "dotted")
 """After so many runs as there are colours, the colours come again in the next of these."""
 OVER_SEEDS = "± is the standard deviation over seeds, of runs that have ended"
+BAND = "± standard deviation over seeds, as far as all of them go"
 SHOWN = ("model", "data", "seed", "epochs")
 """Fields of recipes that have a place of their own in the tables."""
 RIGHT = ("epochs", "validation", "test", "time")
@@ -38,7 +42,7 @@ def runs_table(records: Sequence[Record], names: Mapping[Path, str]) -> "Table":
             epochs(record),
             accuracy(record.val_accuracy),
             accuracy(record.test_accuracy),
-            time([record]),
+            time(record.seconds),
             record.status,
         )
     return table
@@ -83,7 +87,7 @@ def compared_table(groups: Sequence[Group], *, width: int = 80) -> "Parts":
         "best epoch": lambda group: each(record.best_epoch for record in group.records),
         "validation": lambda group: mean(group.val_accuracy),
         "test": lambda group: mean(group.test_accuracy),
-        "time": lambda group: time(group.records),
+        "time": lambda group: time(group.seconds),
         "status": lambda group: each(record.status for record in group.records),
     }
     heads = max(map(len, lines))
@@ -134,8 +138,8 @@ def mean(of: Mean | None) -> str:
 
 
 def seeds(records: Sequence[Record]) -> str:
-    """`0, 1, 2`, in their order."""
-    return ", ".join(map(str, sorted(record.recipe.seed for record in records if record.recipe)))
+    """`0, 1, 2`: each once, in their order."""
+    return ", ".join(map(str, sorted({record.recipe.seed for record in records if record.recipe})))
 
 
 def epochs(record: Record) -> str:
@@ -143,9 +147,9 @@ def epochs(record: Record) -> str:
     return f"{len(record.rows)}/{record.recipe.epochs}" if record.recipe else ""
 
 
-def time(records: Sequence[Record]) -> str:
-    """Of training, all of them together."""
-    return duration(sum(record.seconds for record in records)) if any(record.rows for record in records) else ""
+def time(seconds: float) -> str:
+    """Of training, or nothing where no epoch has ended."""
+    return duration(seconds) if seconds else ""
 
 
 def each(values: Iterable[object]) -> str:
@@ -156,31 +160,34 @@ def each(values: Iterable[object]) -> str:
 
 def label(group: Group, fields: Sequence[str]) -> str:
     """What a curve is called: by what differs, where that is one or two fields, or else by its folder."""
-    if group.recipe is None or not 1 <= len(fields) <= 2:
-        return shortened(group.name, 40)
-    recipe = group.recipe
+    runs, recipe = with_curves(group), group.recipe
+    mean = f" (mean of {len(runs)} seeds)" if len(runs) > 1 else ""
+    if recipe is None or not 1 <= len(fields) <= 2:
+        return shortened(group.name, 40) + mean
     said = ", ".join(
         data_name(recipe) if name == "data" else
-        recipe.model if name == "model" else f"{name} {written(getattr(recipe, name))}"
+        recipe.model if name == "model" else
+        f"seed {seeds(runs)}" if name == "seed" else f"{name} {written(getattr(recipe, name))}"
         for name in fields
     )  # fmt: skip
-    return shortened(said, 40) + (f" ({len(group.records)} seeds)" if len(group.records) > 1 else "")
+    return shortened(said, 40) + mean
 
 
 # --------------------------------------------------------------------------- drawing
 
 
 def curves(groups: Sequence[Group]) -> "Figure":
-    """Loss and validation accuracy over the epochs: of several seeds the mean, in the band that they fill.
+    """Loss and validation accuracy over the epochs: of several seeds the mean, in a band of their deviation.
 
     Raises InputError where no run has ended an epoch.
     """
     from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
     from matplotlib.ticker import MaxNLocator
 
     from convatlas.explanation.compare import COLOURS
 
-    drawn = [group for group in groups if any(record.rows for record in group.records)]
+    drawn = [group for group in groups if with_curves(group)]
     if not drawn:
         raise InputError("none of the runs has ended an epoch, so there are no curves to draw")
     fields = differing([group.recipe for group in groups])
@@ -202,24 +209,32 @@ def curves(groups: Sequence[Group]) -> "Figure":
             axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=(1, 2, 5, 10), integer=True))
             axes.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=(1, 2, 5, 10)))
             axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        keys: list[Line2D | Patch] = [*lines]
         names = [label(group, fields) for group in drawn]
-        figure.legend(lines, names, loc="outside lower left", ncols=min(4, len(names)), handlelength=1.6)
+        if any(len(with_curves(group)) > 1 for group in drawn):
+            keys.append(Patch(facecolor=MUTED, alpha=SHADE))
+            names.append(BAND)
+        figure.legend(keys, names, loc="outside lower left", ncols=min(4, len(names)), handlelength=1.6)
     return figure
 
 
+def with_curves(group: Group) -> list[Record]:
+    """A run of each seed of which an epoch has ended."""
+    return [record for record in group.of_seeds if record.rows]
+
+
 def draw(axes: "Axes", group: Group, column: str, colour: str, style: str) -> "Line2D":
-    """One group's curve; the best epoch of a single run is marked."""
-    runs = [record for record in group.records if record.rows]
-    values: dict[int, list[float]] = {}
-    for row in (row for record in runs for row in record.rows):
-        values.setdefault(int(row["epoch"]), []).append(row[column])
-    epochs = sorted(values)
-    means = [sum(values[epoch]) / len(values[epoch]) for epoch in epochs]
+    """One group's curve, as far as all of its seeds go; the best epoch of a single run is marked."""
+    runs = with_curves(group)
+    values = list(zip(*([row[column] for row in record.rows] for record in runs), strict=False))
+    epochs = [int(row["epoch"]) for row in runs[0].rows[: len(values)]]
+    means = [statistics.fmean(some) for some in values]
     (line,) = axes.plot(epochs, means, color=colour, linewidth=1.4, linestyle=style,
                         marker="o" if len(epochs) == 1 else "", markersize=3)  # fmt: skip
     if len(runs) > 1:
-        least, most = ([pick(values[epoch]) for epoch in epochs] for pick in (min, max))
-        axes.fill_between(epochs, least, most, color=colour, alpha=0.15, linewidth=0)
-    elif (best := runs[0].best_epoch) in values and column != "train_loss":
-        axes.plot(best, values[best][0], "o", color=colour, markersize=5, markeredgecolor=PAPER)
+        spread = [statistics.stdev(some) for some in values]
+        below, above = ([m + sign * s for m, s in zip(means, spread, strict=True)] for sign in (-1, 1))
+        axes.fill_between(epochs, below, above, color=colour, alpha=SHADE, linewidth=0)
+    elif (best := runs[0].best_epoch) in epochs and column != "train_loss":
+        axes.plot(best, means[epochs.index(best)], "o", color=colour, markersize=5, markeredgecolor=PAPER)
     return line

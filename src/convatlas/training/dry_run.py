@@ -3,12 +3,14 @@
 import copy
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import torch
 
+from convatlas.data.batches import Batch, Step
 from convatlas.training import machine as machines
 from convatlas.training.job import described
 from convatlas.training.learning import Learning
@@ -16,13 +18,13 @@ from convatlas.training.optim import learning_rate
 from convatlas.training.progress import Display
 from convatlas.training.recipe import Recipe
 from convatlas.training.report import duration
-from convatlas.training.trial import losses, trying
+from convatlas.training.trial import endless, loss, trying
 from convatlas.wording import some
 
-WARM = 2
-"""Steps that are made before any is timed: the first are slower."""
-LEAST, MOST, ENOUGH = 3, 20, 3.0
-"""Steps that are timed, at least and at most, and in between as many as so many seconds hold."""
+MOST, ENOUGH = 20, 3.0
+"""Steps that are timed, at most, and fewer where so many seconds are full before."""
+LONG = 10.0
+"""Seconds beyond which a step is not made, and its time is told from fewer images."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,9 +48,19 @@ class DryRun:
     epoch_seconds: float
     """Of training, about, as `timed` steps took on this machine."""
     timed: int
+    timed_images: int
+    """In each of them: fewer than in a step of the run where that takes long."""
     machine: str
     compiled: bool
     """Whether the run would be compiled; what is timed is not."""
+
+    @property
+    def estimate(self) -> str:
+        """What the time was told from, in words."""
+        steps = f"{some(self.timed, 'step')} here"
+        if self.timed_images >= self.images["train"] // self.steps:
+            return steps
+        return f"{steps} of {some(self.timed_images, 'image')} alone, in proportion and without reading any"
 
     def to_dict(self) -> dict[str, Any]:
         """All of it, as JSON has it."""
@@ -66,7 +78,7 @@ class DryRun:
             f"{amount(self.free)} that are free",
             f"time: about {duration(self.epoch_seconds)} an epoch of {some(self.steps, 'step')}, so "
             f"{duration(self.recipe.epochs * self.epoch_seconds)} for {some(self.recipe.epochs, 'epoch')}, without "
-            f"validation; an estimate from {self.timed} steps here{compiled}",
+            f"validation; an estimate from {self.estimate}{compiled}",
             f"machine: {self.machine}",
         )
         return self.recipe.to_yaml(versions=machines.versions()) + "".join(f"# {line}\n" for line in remarks)
@@ -77,9 +89,11 @@ def dry_run(recipe: Recipe, *, quiet: bool = False) -> DryRun:
 
     Raises InputError like `train`.
     """
-    with trying(recipe, Display(quiet=quiet)) as learning:
+    display = Display(quiet=quiet)
+    with trying(recipe, display) as learning:
         job, splits = learning.job, learning.job.splits
-        seconds = times(learning)
+        display.say(f"timing a few steps of up to {some(job.recipe.batch_size, 'image')}; nothing of them is kept")
+        timed = times(learning)
         return DryRun(
             recipe=job.recipe, data=described(splits), classes=splits.classes,
             images={
@@ -88,23 +102,54 @@ def dry_run(recipe: Recipe, *, quiet: bool = False) -> DryRun:
             },
             parameters=sum(p.numel() for p in job.network.parameters()), memory=memory_of(learning),
             free=machines.free_memory(job.machine.device), steps=len(learning.batches),
-            epoch_seconds=statistics.median(seconds) * len(learning.batches), timed=len(seconds),
+            epoch_seconds=timed.of_a_step * len(learning.batches), timed=timed.steps, timed_images=timed.images,
             machine=str(job.machine), compiled=job.machine.compiled,
         )  # fmt: skip
 
 
-def times(learning: Learning) -> list[float]:
-    """Seconds that each of a few steps took, at the recipe's batch size and after a warm-up."""
-    recipe, steps = learning.job.recipe, len(learning.batches)
-    going = losses(learning, lambda step: learning_rate(recipe, step, steps_per_epoch=steps))
-    for _ in range(WARM):
-        next(going)
-    seconds: list[float] = []
-    while len(seconds) < LEAST or (len(seconds) < MOST and sum(seconds) < ENOUGH):
+class Timed(NamedTuple):
+    """What a step takes."""
+
+    of_a_step: float
+    """Seconds."""
+    steps: int
+    """Told from so many."""
+    images: int
+    """In each of them."""
+
+
+def times(learning: Learning) -> Timed:
+    """How long a step of the recipe takes: the median of a few, or where one takes long, told from fewer images.
+
+    Smaller and then larger parts of the first step are made before it. They fill caches, and where they tell that the
+    whole would take long, it is left, and thought to take as much for each image as the largest part that was made.
+    """
+    recipe, steps = learning.job.recipe, endless(learning)
+
+    def seconds(steps: Iterator[Step]) -> float:
         started = time.perf_counter()
-        next(going)
-        seconds.append(time.perf_counter() - started)
-    return seconds
+        loss(learning, next(steps), learning_rate(recipe, learning.step, steps_per_epoch=len(learning.batches)))
+        return time.perf_counter() - started
+
+    whole = next(steps)
+    at_once = whole.parts[0]
+    seconds(iter([part_of(at_once, 2)]))  # the very first is slower
+    smaller = [2**n for n in range(1, 32) if 2**n < len(at_once.labels)]
+    for images, following in pairwise([*smaller, whole.images]):
+        taken = seconds(iter([part_of(at_once, images)]))
+        if taken * following / images > LONG:
+            return Timed(taken * whole.images / images, 1, images)
+    seconds(iter([whole]))  # and the first of its size
+    several = [seconds(steps)]
+    while len(several) < MOST and sum(several) < ENOUGH:
+        several.append(seconds(steps))
+    return Timed(statistics.median(several), len(several), whole.images)
+
+
+def part_of(batch: Batch, images: int) -> Step:
+    """A step of the batch's first images alone."""
+    part = Batch._make(None if tensor is None else tensor[:images] for tensor in batch)
+    return Step(len(part.labels), [part])
 
 
 def memory_of(learning: Learning) -> int:

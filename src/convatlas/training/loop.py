@@ -199,7 +199,9 @@ def learn(job: Job, run: Run, display: Display, *, saved: State | None, profile:
 
     with interrupts() as stop, out_of_memory(), tracking(accelerator, run, recipe), display.training(
         epochs=recipe.epochs, steps=len(learning.batches), done=learning.step, compiled=machine.compiled
-    ), profiling(run.directory / "profile" if profile else None) as learning.after_step:  # fmt: skip
+    ), profiling(
+        run.directory / "profile" if profile else None, steps=recipe.epochs * len(learning.batches)
+    ) as learning.after_step:  # fmt: skip
         while not stopped and not learning.ended:
             stopped = train_epoch(learning, keeper, stop, display)
             if stopped and learning.rows:

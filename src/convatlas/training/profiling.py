@@ -10,17 +10,20 @@ from torch.profiler import profile, record_function
 
 from convatlas.errors import InputError
 from convatlas.files import write_text, writing
+from convatlas.wording import some
 
 Share = Literal["data", "forward", "backward", "optimiser", "logging"]
 """The parts of a step: the batch is made, the network answers, its gradients, its weights, and what is said of it."""
 WARM, TRACED = 5, 20
-"""Steps that pass before, in which memory and caches fill, and those that are traced."""
+"""Steps that pass before, in which memory and caches fill, and those that are traced: of a run that has so many."""
+LEAST = 4
+"""Steps of a run, of which the first passes and the others are traced."""
 PREFIX = "convatlas: "
 ADVICE: dict[str, str] = {
     "data": "images are made slower than they are learned from: more --workers, --loading memory if they fit, or fewer "
     "augmentations",
-    "forward": "the network itself: a smaller one, --precision bf16 or --compile where the machine is fast at it",
-    "backward": "the network itself: a smaller one, --precision bf16 or --compile where the machine is fast at it",
+    "forward": "the network itself: a smaller one, or smaller images (--size)",
+    "backward": "the network itself: a smaller one, or smaller images (--size)",
     "optimiser": "weights are changed more than they are used: a larger --batch-size",
     "logging": "what is said of the steps takes the most: very small steps; a larger --batch-size",
     "the rest": "what lies between: a larger --batch-size spreads it over more images",
@@ -44,48 +47,61 @@ class Spent(NamedTuple):
 
 def check_profile(steps: int) -> None:
     """Raise InputError where a run of so many steps has too few to be traced."""
-    if steps < WARM + TRACED:
-        raise InputError(
-            f"--profile traces steps up to the {WARM + TRACED}th, and this run has {steps}; choose more --epochs"
-        )
+    if steps < LEAST:
+        raise InputError(f"--profile takes a run of {LEAST} steps or more, and this has {steps}; choose more --epochs")
 
 
 @contextmanager
-def profiling(folder: Path | None) -> Iterator[Callable[[], None]]:
-    """What is to be called after each step, so that some are traced; a folder of None: nothing is."""
+def profiling(folder: Path | None, *, steps: int) -> Iterator[Callable[[], None]]:
+    """What is to be called after each of so many steps, so that some are traced; a folder of None: nothing is.
+
+    Of a run that ends before all of these are done, those that were are told.
+    """
     if folder is None:
         yield lambda: None
         return
     profiler = profile(acc_events=True)
-    done, started = 0, 0.0
+    warm = min(WARM, steps // LEAST)
+    last = min(warm + TRACED, steps)
+    done, started, ended = 0, 0.0, 0.0
 
     def after_step() -> None:
-        nonlocal done, started
-        done += 1
-        if done == WARM:
+        nonlocal done, started, ended
+        done, ended = done + 1, time.perf_counter()
+        if done == warm:
             profiler.start()
             started = time.perf_counter()
-        elif done == WARM + TRACED:
-            seconds = time.perf_counter() - started
-            profiler.stop()
+        elif done == last:
+            tell()
+
+    def tell() -> None:
+        profiler.stop()
+        if (traced := done - warm) > 0:
             folder.mkdir(exist_ok=True)
             with writing(folder / "trace.json") as path:
                 profiler.export_chrome_trace(str(path))
-            write_text(folder / "profile.md", page(profiler, 1000 * seconds / TRACED))
+            write_text(folder / "profile.md", page(profiler, ended - started, traced=traced, warm=warm))
 
-    yield after_step
-    if WARM <= done < WARM + TRACED:  # interrupted
-        profiler.stop()
+    try:
+        yield after_step
+    finally:
+        if warm <= done < last:
+            tell()
 
 
-def page(profiler: profile, step: float) -> str:
-    """The profile on a page: the parts of a step of so many milliseconds, and the operations that take the most."""
-    parts = spent(profiler, step)
+def page(profiler: profile, seconds: float, *, traced: int, warm: int) -> str:
+    """The profile on a page: the parts of a step, and the operations that take the most.
+
+    So many steps were traced, for so many seconds, after others for warmth.
+    """
+    step = 1000 * seconds / traced
+    parts = spent(profiler, step, traced=traced)
     largest = max(parts, key=lambda each: each.milliseconds)
     lines = [
         "# Where the time goes",
         "",
-        f"Over {TRACED} steps, after {WARM} others: {step:.2f} ms a step, by the clock of the process that trains.",
+        f"Over {some(traced, 'step')}, after {some(warm, 'other')}: {step:.2f} ms a step, by the clock of the process "
+        "that trains.",
         "What a GPU does while that goes on counts where it is waited for.",
         "",
         "| part | ms a step | share |",
@@ -105,9 +121,9 @@ def page(profiler: profile, step: float) -> str:
     return "\n".join(lines) + "\n"
 
 
-def spent(profiler: profile, step: float) -> list[Spent]:
+def spent(profiler: profile, step: float, *, traced: int) -> list[Spent]:
     """What each part of a step of so many milliseconds takes, and what lies between them."""
-    totals = {event.key: event.cpu_time_total / 1000 / TRACED for event in profiler.key_averages()}
+    totals = {event.key: event.cpu_time_total / 1000 / traced for event in profiler.key_averages()}
     named = {name: totals.get(PREFIX + name, 0.0) for name in get_args(Share)}
     named["the rest"] = max(0.0, step - sum(named.values()))
     return [Spent(name, taken, taken / step) for name, taken in named.items()]

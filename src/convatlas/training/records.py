@@ -172,14 +172,27 @@ class Group:
         return self.records[0].recipe
 
     @property
+    def of_seeds(self) -> Sequence[Record]:
+        """A run of each seed: to repeat one says nothing of another. What has ended well goes before what has not."""
+        runs: dict[int | None, Record] = {}
+        for record in sorted(self.records, key=lambda record: record.status != "done"):
+            runs.setdefault(record.recipe.seed if record.recipe else None, record)
+        return list(runs.values())
+
+    @property
     def done(self) -> Sequence[Record]:
-        """The runs that have ended well."""
-        return [record for record in self.records if record.status == "done"]
+        """Of these, the runs that have ended well."""
+        return [record for record in self.of_seeds if record.status == "done"]
 
     @property
     def val_accuracy(self) -> Mean | None:
-        """Of the runs that have ended well, or of the one that there is."""
+        """Of the runs that have ended well, or of the first where none has."""
         return mean_of(record.val_accuracy for record in self.done or self.records[:1])
+
+    @property
+    def seconds(self) -> float:
+        """Of training, in the mean over the same runs."""
+        return statistics.fmean(record.seconds for record in self.done or self.records[:1])
 
     @property
     def test_accuracy(self) -> Mean | None:

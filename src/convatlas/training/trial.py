@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+from convatlas.data.batches import Step
 from convatlas.errors import InputError
 from convatlas.training import machine as machines
 from convatlas.training.job import prepare
@@ -31,12 +32,21 @@ def trying(recipe: Recipe, display: Display) -> Iterator[Learning]:
 
 
 def losses(learning: Learning, rate: Callable[[int], float]) -> Iterator[float]:
-    """The loss of one step after another, in nats, without end: epoch follows epoch.
+    """The loss of one step after another, in nats, without end.
 
     `rate` is the learning rate at a step, counted from 0; stages that learn slower do so here too.
     """
+    return (loss(learning, step, rate(learning.step)) for step in endless(learning))
+
+
+def endless(learning: Learning) -> Iterator[Step]:
+    """One step after another, to be made: epoch follows epoch."""
     while True:
-        for step in learning.steps():
-            learning.sums = Sums(learning.accelerator.device)
-            take_step(learning, step, rate(learning.step))
-            yield learning.sums()["loss"] / step.images
+        yield from learning.steps()
+
+
+def loss(learning: Learning, step: Step, rate: float) -> float:
+    """The loss of a step, in nats, which is made."""
+    learning.sums = Sums(learning.accelerator.device)
+    take_step(learning, step, rate)
+    return learning.sums()["loss"] / step.images

@@ -121,7 +121,7 @@ def read_state(source: Source) -> dict[str, Tensor]:
     if not isinstance(source, str | os.PathLike):
         raise InputError(f"weights are a path, a name or a mapping from names to tensors, and not {source!r}")
     path = find_file(source)
-    return unwrapped(read_safetensors(path) if path.suffix == ".safetensors" else read_torch(path), str(path))
+    return unwrapped(read_file(path), str(path))
 
 
 def find_file(source: str | os.PathLike[str]) -> Path:
@@ -194,6 +194,17 @@ def download_torchvision(name: str) -> Path:
         except (OSError, RuntimeError) as error:
             raise InputError(f"{url} cannot be had ({first_line(error)}); put the file into {cache}") from error
     return cache / file
+
+
+def read_file(path: Path) -> Any:
+    """What the file holds, of either kind, which its first bytes tell. Raises InputError where they are of neither."""
+    with path.open("rb") as file:
+        head = file.read(9)
+    if path.suffix == ".safetensors" or head[8:] == b"{":  # after the length of its header, which is JSON
+        return read_safetensors(path)
+    if head.startswith((b"PK", b"\x80")):  # a zip archive, or a pickle as before torch 1.6
+        return read_torch(path)
+    raise InputError(f"{path} holds no weights, as safetensors or torch.save write them; name a file that does")
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:

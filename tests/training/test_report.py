@@ -11,9 +11,10 @@ import torch
 
 from convatlas.data import Pixels, Preparation, Splits
 from convatlas.data.source import Skipped
+from convatlas.training.drawings import curves, drawing, heat_map, shortened, svg
 from convatlas.training.evaluation import Answers
 from convatlas.training.recipe import Recipe
-from convatlas.training.report import curves, drawing, duration, heat_map, percent, shortened, survey, svg, write_report
+from convatlas.training.report import duration, percent, survey, write_report
 from convatlas.training.run import Row, Run
 from convatlas.weights.bundle import Bundle
 

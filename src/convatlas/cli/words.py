@@ -144,7 +144,7 @@ def check_plot(path: Path | None) -> None:
 def write_plot(figure: "Figure", path: Path) -> None:
     """Write the figure to a file, in the format that its name says."""
     from convatlas.files import writing
-    from convatlas.training.report import drawing
+    from convatlas.training.drawings import drawing
 
     with writing(path) as temporary, drawing():
         figure.savefig(temporary, format=path.suffix[1:])

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from convatlas.errors import InputError
+from convatlas.training.drawings import MUTED, PAPER, drawing, shortened
 from convatlas.training.records import Group, Mean, Record, chosen, data_name, differing, grouped
-from convatlas.training.report import MUTED, PAPER, drawing, duration, percent, shortened, written
+from convatlas.training.report import duration, percent, written
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

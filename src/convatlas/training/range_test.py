@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from convatlas.errors import InputError, WorkError
+from convatlas.training.drawings import BLUE, MUTED, ORANGE, PAPER, drawing
 from convatlas.training.progress import Display
 from convatlas.training.recipe import Recipe
 from convatlas.training.records import data_name
-from convatlas.training.report import BLUE, MUTED, ORANGE, PAPER, drawing
 from convatlas.training.trial import losses, trying
 from convatlas.wording import some
 

@@ -3,6 +3,9 @@
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +15,7 @@ from huggingface_hub import ModelHubMixin
 from numpy.typing import NDArray
 from PIL import Image
 
+from convatlas.data.decoding import made_ahead
 from convatlas.data.images import Raw, UnreadableImageError
 from convatlas.deploy.engines import Engine, EngineName, engine
 from convatlas.deploy.measuring import Choice, kept_choices
@@ -152,17 +156,22 @@ class Classifier(
         return [prediction for prediction in found if isinstance(prediction, Prediction)]
 
     def stream(self, pictures: Iterable[Picture], *, top: int = 1) -> Iterator[Prediction | UnreadableImageError]:
-        """Like `predict`, one after another as batches are done; a picture that cannot be read gives its error."""
-        batch: list[NDArray[np.uint8] | UnreadableImageError] = []
-        for picture in pictures:
-            try:
-                batch.append(self.bundle.images.pixels(as_raw(picture)))
-            except UnreadableImageError as error:
-                batch.append(error)
-            if len(batch) == self.most:
-                yield from self._answer(batch, top)
-                batch = []
-        yield from self._answer(batch, top)
+        """Like `predict`, one after another as batches are done; a picture that cannot be read gives its error.
+
+        The next batch is decoded, by a thread for each core, while the network is busy with the last.
+        """
+        waiting = iter(pictures)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            batches = iter(lambda: list(pool.map(self._decoded, islice(waiting, self.most))), [])
+            with closing(made_ahead(batches, 1)) as ready:
+                for batch in ready:
+                    yield from self._answer(batch, top)
+
+    def _decoded(self, picture: Picture) -> NDArray[np.uint8] | UnreadableImageError:
+        try:
+            return self.bundle.images.pixels(as_raw(picture))
+        except UnreadableImageError as error:
+            return error
 
     def _answer(
         self, batch: list[NDArray[np.uint8] | UnreadableImageError], top: int

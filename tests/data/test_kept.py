@@ -1,6 +1,8 @@
 """What is kept decoded on disk is what is decoded, is decoded once, and is decoded anew when a file changes."""
 
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,9 @@ from test_mapped import rows
 
 from convatlas.data import Indexed, Splits, load_splits, open_source
 from convatlas.data.augmentation import Augmentation
+from convatlas.data.images import picture, roomy
 from convatlas.data.mapped import Mapped
+from convatlas.data.windows import Windows
 from convatlas.errors import InputError
 
 
@@ -80,9 +84,11 @@ def test_a_second_run_decodes_nothing_and_a_changed_file_is_decoded_anew(
     cache = tmp_path / "cache"
     (photographs / "ants" / "cut.png").write_bytes((photographs / "ants" / "0.png").read_bytes()[:100])
     first = held(photographs, cache)
+    decode, decoded = Image.open, []
     with monkeypatch.context() as patched:
-        patched.setattr("convatlas.data.images.Image.open", lambda *_: pytest.fail("an image was decoded"))
+        patched.setattr("convatlas.data.images.Image.open", lambda file: decoded.append(file) or decode(file))
         again = held(photographs, cache)
+    assert len(decoded) == 1  # what could not be read, which is tried again
     assert [Path(image.name).name for image in again.skipped] == ["cut.png"]
     assert again.skipped == first.skipped
     assert again.fingerprint() == first.fingerprint()
@@ -103,3 +109,73 @@ def test_a_cache_that_cannot_be_written_is_told_and_one_that_fails_leaves_nothin
     with pytest.raises(InputError, match="leave out --strict"):
         held(photographs, tmp_path / "cache", strict=True)
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_cache_is_as_strict_as_what_is_read_and_an_image_that_can_be_read_again_is(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = photographs / "bees" / "cut.png"
+    bad.write_bytes(b"no image")
+    lost = held(photographs, tmp_path / "cache")
+    with pytest.raises(InputError, match=r"cut\.png cannot be read as an image: .*; leave out --strict"):
+        held(photographs, tmp_path / "cache", strict=True)
+    whole = Path(shutil.copy(photographs / "bees" / "0.png", tmp_path / "whole.png"))
+    monkeypatch.setattr("convatlas.data.kept.stated", lambda image: Path(image).name.encode())  # none seems to change
+    bad.write_bytes(whole.read_bytes())
+    mended = held(photographs, tmp_path / "cache2")
+    bad.write_bytes(b"no image")
+    again = held(photographs, tmp_path / "cache3")
+    bad.write_bytes(whole.read_bytes())
+    assert (len(lost.skipped), len(mended.skipped), len(again.skipped)) == (1, 0, 1)
+    assert held(photographs, tmp_path / "cache3").fingerprint() == mended.fingerprint()
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[:-100], lambda _: b"", lambda _: b"ARROW1" * 50])
+def test_a_damaged_cache_is_written_anew(photographs: Path, tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    first = held(photographs, tmp_path / "cache")
+    (file,) = (tmp_path / "cache").iterdir()
+    whole = file.read_bytes()
+    file.write_bytes(damage(whole))
+    again = held(photographs, tmp_path / "cache")
+    assert again.fingerprint() == first.fingerprint()
+    assert torch.equal(cut(again.val, windows=False), cut(first.val, windows=False))
+    assert len(file.read_bytes()) == len(whole)
+
+
+def test_a_file_that_is_listed_twice_has_its_own_pixels_each_time(photographs: Path, tmp_path: Path) -> None:
+    (photographs / "ants" / "cut.png").write_bytes(b"no image")
+    listed = ["ants/cut.png", *(f"{label}/{i}.png" for label in ("ants", "bees") for i in range(20)), "ants/cut.png"]
+    lines = [f"{name},{name[:4]}" for name in (*listed, "bees/3.png")]
+    (photographs / "list.csv").write_text("\n".join(["file_name,label", *lines]))
+    direct, kept = (held(photographs / "list.csv", cache) for cache in (None, tmp_path / "cache"))
+    assert kept.skipped == direct.skipped
+    assert torch.equal(cut(kept.train, windows=False), cut(direct.train, windows=False))
+
+
+def test_a_saved_data_set_of_paths_is_decoded_anew_when_a_file_changes(photographs: Path, tmp_path: Path) -> None:
+    import datasets
+
+    files = sorted(photographs.rglob("*.png"))
+    columns = {"image": [str(file) for file in files], "label": [file.parent.name for file in files]}
+    datasets.Dataset.from_dict(columns).save_to_disk(tmp_path / "saved")
+    first = held(tmp_path / "saved", tmp_path / "cache")
+    Image.new("RGB", (50, 50)).save(files[3])
+    assert held(tmp_path / "saved", tmp_path / "cache").fingerprint() != first.fingerprint()
+
+
+def test_a_small_image_is_padded_by_whole_numbers_from_the_cache_too() -> None:
+    small, size = np.full((28, 28, 3), 255, np.uint8), (3, 32, 32)
+    everything = Windows(1.0, np.array([1, 0.5, 0, 0.0]), np.array(False))
+    kept = roomy(Image.fromarray(small), size, "pad")
+    assert kept.shape == small.shape
+    direct = picture(Image.fromarray(small), size, "pad", everything)
+    assert np.array_equal(picture(kept, size, "pad", everything), direct)
+    assert (direct == 0).any()
+
+
+def test_windows_are_cut_out_of_images_whose_shorter_side_is_256() -> None:
+    large = Image.effect_noise((1200, 800), 50).convert("RGB")
+    assert roomy(large, (3, 32, 32), "crop").shape == (256, 384, 3)
+    assert roomy(large, (3, 448, 448), "crop").shape == (512, 768, 3)
+    assert roomy(large, (3, 224, 224), "stretch").shape == (256, 256, 3)
+    assert roomy(large, (3, 224, 224), "pad").shape == (171, 256, 3)

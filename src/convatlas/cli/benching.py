@@ -66,10 +66,13 @@ def bench(words: list[str]) -> int:
 
     network, images = opened(options.run)
     folder = Path(options.run).expanduser() if Path(options.run).expanduser().is_dir() else None
+    names = options.engine or None
+    if names and folder is not None:
+        names = tuple(dict.fromkeys(("eager", *names)))  # by which is told when another pays
     if options.int8:
         make_int8(options)
     measured = measure(
-        network, images, batch_sizes=sorted(set(options.batch_size)), names=options.engine or None,
+        network, images, batch_sizes=sorted(set(options.batch_size)), names=names,
         device=find_device(options.device), seconds=options.seconds, folder=folder,
         on_ready=lambda made: complain(f"{made.name} is ready for batches of {made.batch_size}", 0),
     )  # fmt: skip

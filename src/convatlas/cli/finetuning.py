@@ -11,6 +11,7 @@ from convatlas.cli.choosing import RecipeOptions, chosen
 from convatlas.cli.training import Logger, ended
 from convatlas.cli.words import parse, print_json, scored
 from convatlas.errors import InputError
+from convatlas.training.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,16 +61,24 @@ def finetune(words: list[str]) -> int:
 
 
 def network_of(words: list[str]) -> str | None:
-    """The network that the run of the weights is of, where the words name none, and no recipe that does."""
-    asked = parse(FinetuneOptions, "finetune", [word for word in words if word not in ("-h", "--help")])
-    if asked.training.model in words or Path(asked.recipe).is_file() or asked.training.weights is None:
+    """The network that weights are of, by what lies beside them, where neither words nor a recipe's file name one."""
+    if "-h" in words or "--help" in words:
         return None
-    from convatlas.weights.bundle import bundle_of
+    # What the words name, they name whatever the default is.
+    asked, other = (
+        parse(FinetuneOptions, "finetune", words, default=FinetuneOptions(training=Recipe(model=model)))
+        for model in ("lenet", "lenet5")
+    )
+    weights = asked.training.weights
+    if asked.training.model == other.training.model or Path(asked.recipe).is_file() or weights is None:
+        return None
+    from convatlas.weights.bundle import Bundle, bundle_of
+    from convatlas.weights.load import find_file
 
-    bundle = bundle_of(asked.training.weights)
+    find_file(weights)
+    bundle = bundle_of(weights) if Path(weights).expanduser().exists() else Bundle.read(weights)
     if bundle is None:
         raise InputError(
-            f"{asked.training.weights} does not say which network it is of; name it: convatlas finetune resnet56 "
-            f"--weights {asked.training.weights}"
+            f"{weights} does not say which network it is of; name it: convatlas finetune resnet56 --weights {weights}"
         )
     return bundle.model

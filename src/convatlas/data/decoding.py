@@ -148,7 +148,7 @@ def in_processes(
     does, and when this process dies. Raises InputError where one of them dies.
     """
     with warnings.catch_warnings():
-        # Of more processes than cores, and of threads in a process that forks, which is why ours only decode.
+        # Of more processes than cores, and of threads in a process that forks, of which none waits for ours.
         warnings.simplefilter("ignore")
         loader = DataLoader(
             _Work(work), batch_size=None, sampler=jobs, num_workers=workers, collate_fn=_as_it_is,

@@ -201,11 +201,11 @@ def picture(raw: Raw, size: tuple[int, int, int], fit: Fit, window: Windows | No
     """`uint8 (H, W, C)`: the image, or a window of it, with one channel or three. Raises UnreadableImageError."""
     channels, height, width = size
     if isinstance(raw, np.ndarray) and raw.dtype == np.uint8 and raw.shape[2:] == (channels,):  # decoded before
-        if window is not None:
+        if window is not None and fit != "pad":
             high, wide = raw.shape[:2]
             left, top, right, bottom = window.box(high, wide, shape_of(high, wide, height, width, fit))
             return brought_to(raw[top:bottom, left:right], height, width, mirrored=bool(window.mirrored))
-        if raw.shape[:2] == (height, width):
+        if window is None and raw.shape[:2] == (height, width):
             return raw
     image = read(raw, (height, width), fit, window)
     try:
@@ -232,11 +232,9 @@ def roomy(raw: Raw, size: tuple[int, int, int], fit: Fit) -> NDArray[np.uint8]:
     image = read(raw, (height, width), fit)
     try:
         image = in_channels(image, channels)
-        if fit == "pad":
-            image = fitted(image, height, width, fit)
         down, across = min(1, height / image.height), min(1, width / image.width)
-        if fit == "crop":
-            down = across = max(down, across)
+        if fit != "stretch":  # a padded one gets its border when it is shown
+            down = across = max(down, across) if fit == "crop" else min(down, across)
         image = image.resize((round(across * image.width), round(down * image.height)), Image.Resampling.BILINEAR)
         return np.asarray(image).reshape(image.height, image.width, channels)
     except Exception as error:

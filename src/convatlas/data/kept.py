@@ -2,23 +2,23 @@
 
 import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from convatlas.data.decoding import Looked, OnImages, look_through
-from convatlas.data.images import Fit, Raw, picture, roomy
+from convatlas.data.decoding import Looked, OnImages, look_through, strictly
+from convatlas.data.held import Index
+from convatlas.data.images import Fit, Raw, UnreadableImageError, picture, roomy
 from convatlas.data.source import Part, Skipped
 from convatlas.data.tables import Rows
 from convatlas.errors import InputError
 from convatlas.files import writing
-
-if TYPE_CHECKING:
-    pass
 
 TOGETHER = 64
 """How many images are written at once."""
@@ -41,7 +41,8 @@ class Kept(Sequence[Raw]):
         self.file = file
         table = pa.ipc.open_file(pa.memory_map(str(file))).read_all()
         columns = {name: table.column(name).to_numpy() for name in ("image", "height", "width", "first", "second")}
-        self.order = np.argsort(columns["image"], kind="stable")
+        self.images = columns["image"]
+        self.order = np.argsort(self.images, kind="stable")
         """Where each image is: they were written as they became ready."""
         self.height, self.width = columns["height"], columns["width"]
         self.digests = np.stack((columns["first"], columns["second"]), 1)[self.order]
@@ -76,30 +77,51 @@ def keep_decoded(
     A file of the shelf is known by the images that it was made of, by their names, sizes and times, and by what they
     were brought to. Raises InputError where there is no room for it, and like `look_through`.
     """
-    key = hashlib.blake2b(repr((size, fit, shelf.roomy)).encode(), digest_size=8)
+    key = hashlib.blake2b(repr((size, fit, shelf.roomy, version("pillow"))).encode(), digest_size=8)
     for stated in identities(part.images):
         key.update(stated)
     file = shelf.folder / f"{key.hexdigest()}.arrow"
-    if not file.is_file():
-        make = partial(roomy if shelf.roomy else picture, size=size, fit=fit)
+    make = partial(roomy if shelf.roomy else picture, size=size, fit=fit)
+    kept = opened(file, part, make)
+    if kept is None:
         try:
             shelf.folder.mkdir(parents=True, exist_ok=True)
             with writing(file) as temporary, Writer(temporary) as writer:
                 looked = look_through(part, make=make, keep=writer.put, strict=strict, on_images=on_images)
-                writer.leave_out(looked.skipped, part.names)
+                writer.leave_out(np.setdiff1d(np.arange(len(part)), looked.kept), looked.skipped)
         except OSError as error:
             raise InputError(
-                f"decoded images cannot be kept in {shelf.folder} ({error.strerror or error}); name another --cache"
+                f"decoded images cannot be kept in {shelf.folder} ({error.strerror}); name another --cache"
             ) from error
-    kept = Kept(file)
-    return kept, kept.looked(part.names)
+        kept = Kept(file)
+    looked = kept.looked(part.names)
+    if strict and looked.skipped:
+        raise strictly(looked.skipped[0])
+    return kept, looked
+
+
+def opened(file: Path, part: Part, make: Callable[[Raw], NDArray[np.uint8]]) -> Kept | None:
+    """What is kept in a file, or None where there is none, it is damaged, or more of the part can be read by now."""
+    import pyarrow as pa
+
+    try:
+        kept = Kept(file)
+    except (OSError, pa.ArrowException, KeyError, ValueError):
+        return None
+    if len(kept) != len(part) or (np.sort(kept.images) != np.arange(len(part))).any():
+        return None
+    for row in kept.unread:
+        with suppress(UnreadableImageError, OSError):
+            make(part.images[int(kept.images[row])])
+            return None
+    return kept
 
 
 def identities(images: Sequence[Raw] | NDArray[np.uint8]) -> Sequence[bytes]:
     """What changes when these images do: a file's name, size and time, or what `datasets` tells a table by."""
-    if isinstance(images, Rows):
+    if isinstance(images, Rows) and not isinstance(images[0], str):
         return [f"{images.data._fingerprint} {images.column}".encode()]
-    return [stated(image) for image in images]
+    return [stated(images[i]) for i in range(len(images))]
 
 
 def stated(image: Raw) -> bytes:
@@ -128,7 +150,7 @@ class Writer:
         import pyarrow as pa
 
         self.sink = pa.OSFile(str(self.file), "wb")
-        self.writer: pa.RecordBatchFileWriter = pa.ipc.new_file(self.sink, self.schema)
+        self.writer = pa.ipc.new_file(self.sink, self.schema)
         return self
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
@@ -141,11 +163,10 @@ class Writer:
         """Write an image."""
         self.add((image, *pixels.shape[:2], *digest.tolist(), pixels.tobytes(), None))
 
-    def leave_out(self, skipped: Sequence[Skipped], names: Sequence[str]) -> None:
+    def leave_out(self, images: Index, skipped: Sequence[Skipped]) -> None:
         """Write which images cannot be read, and why."""
-        number = {name: i for i, name in enumerate(names)}
-        for image in skipped:
-            self.add((number[image.name], 0, 0, 0, 0, None, image.reason))
+        for image, (_, reason) in zip(images.tolist(), skipped, strict=True):
+            self.add((image, 0, 0, 0, 0, None, reason))
 
     def add(self, row: tuple[Any, ...]) -> None:
         """Write a row, when there are enough."""

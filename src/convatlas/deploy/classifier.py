@@ -126,10 +126,9 @@ class Classifier(
                 return self.ready(self.choices[0])
             except Exception as error:  # whatever a runtime raises
                 lost = self.choices.pop(0)
-                following = self.choices[0].engine if self.choices else "eager"
                 warnings.warn(
-                    f"{lost.engine}, the fastest engine that was found, cannot be used any more ({error}); "
-                    f"{following} takes its place", RuntimeWarning, stacklevel=2,
+                    f"{lost.engine}, the fastest engine that was found, cannot be used any more ({error}); what was "
+                    "next takes its place", RuntimeWarning, stacklevel=2,
                 )  # fmt: skip
         return self.ready(self.eager)
 

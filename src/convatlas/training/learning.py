@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, cast
 
 import numpy as np
@@ -151,10 +151,19 @@ class Learning:
         seed_torch(self.job.recipe.seed, "step", self.step, part)
         self.depth.manual_seed(int(mix(self.job.recipe.seed, "depth", self.step)[0] >> np.uint64(1)))
 
-    def leave_uncompiled(self) -> bool:
-        """Go on with the network as it is; False where it was so already."""
-        compiled, self.learner = self.learner, getattr(self.learner, "_orig_mod", self.learner)
-        return self.learner is not compiled
+    def before_compiling(self) -> list[Tensor]:
+        """What a step changes before its backward pass is compiled: the network's averages, and the sums."""
+        return [tensor.clone() for tensor in (*self.network.buffers(), self.sums.counted)]
+
+    def leave_uncompiled(self, before: list[Tensor]) -> bool:
+        """Go on with the network as it is, from what was `before_compiling`; False where it was never compiled."""
+        if not before:
+            return False
+        self.learner = getattr(self.learner, "_orig_mod", self.learner)
+        for tensor, value in zip((*self.network.buffers(), self.sums.counted), before, strict=True):
+            tensor.copy_(value)
+        self.job = replace(self.job, machine=replace(self.job.machine, compiled=False))
+        return True
 
     def totals(self) -> dict[str, float]:
         """The sums over all processes."""
@@ -238,6 +247,8 @@ def plain(job: Job) -> dict[str, Any]:
     """The recipe as the values of a file, of what may not change."""
     free = MAY_CHANGE if job.recipe.resized_crop else MAY_CHANGE + MAY_MOVE
     values = {name: value for name, value in asdict(job.recipe).items() if name not in free}
+    if "cache" in values:
+        values["cache"] = values["cache"] is not None  # and where it is matters no more than where the images are
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 

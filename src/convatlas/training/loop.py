@@ -228,7 +228,7 @@ def learn(job: Job, run: Run, display: Display, *, saved: State | None, profile:
     keeper.keep(learning)
     assert best is not None
     if accelerator.is_main_process:
-        finish(job, run, best, epochs=len(learning.rows), interrupted=interrupted, display=display)
+        finish(learning.job, run, best, epochs=len(learning.rows), interrupted=interrupted, display=display)
     accelerator.wait_for_everyone()  # what was written is there for all
     accelerator.end_training()
     return run
@@ -241,11 +241,11 @@ def train_epoch(learning: Learning, keeper: Keeper, stop: list[int], display: Di
     last = time.perf_counter()
     for step in learning.steps():
         lr = learning_rate(recipe, learning.step, steps_per_epoch=steps, rows=learning.rows)
+        before = learning.before_compiling() if learning.job.machine.compiled else []
         try:
             take_step(learning, step, lr)
         except RuntimeError as error:
-            # What the compiler raises, it raises in the first step, before anything has moved.
-            if not type(error).__module__.startswith(COMPILER) or not learning.leave_uncompiled():
+            if not type(error).__module__.startswith(COMPILER) or not learning.leave_uncompiled(before):
                 raise
             why = " ".join(str(error).split())[:200]
             display.say(f"{recipe.model} cannot be compiled here, and is trained as it is ({why})")

@@ -5,9 +5,10 @@ import hashlib
 import io
 import itertools
 import json
+import os
 import pickle
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,9 +173,12 @@ class Run:
 
     def images_that_changed(self, splits: Splits) -> str:
         """How the images differ from those of `split.csv`, in words; empty where none came or went."""
-        with (self.directory / "split.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-            before = {row["file_name"]: row["label"] for row in csv.DictReader(file)}
-        now = {name: label for name, label, _ in rows_of(splits)}
+        path = self.directory / "split.csv"
+        if not path.is_file():
+            return ""
+        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+            before = within({row["file_name"]: row["label"] for row in csv.DictReader(file)})
+        now = within({name: label for name, label, _ in rows_of(splits)})
         found = {
             "gone": [name for name in before if name not in now],
             "new": [name for name in now if name not in before],
@@ -229,6 +233,14 @@ def rows_of(splits: Splits) -> Iterator[tuple[str, str, str]]:
         if isinstance(pixels, Indexed):
             for name, label in zip(pixels.names, pixels.labels.tolist(), strict=True):
                 yield name, splits.classes[label], part
+
+
+def within(labels: Mapping[str, str]) -> dict[str, str]:
+    """The same, with files named from the folder on that all of them are in: it may have moved."""
+    if not all(map(os.path.isabs, labels)) or len(labels) < 2:
+        return dict(labels)
+    folder = os.path.commonpath(labels)
+    return {os.path.relpath(name, folder): label for name, label in labels.items()}
 
 
 def checkpoints(folder: Path) -> list[Path]:

@@ -193,7 +193,7 @@ def learn(job: Job, run: Run, display: Display, *, saved: State | None, profile:
         if saved["best"] and accelerator.is_main_process:
             job.bundle.save(run.directory, saved["best"])  # what is there may be of an epoch after the checkpoint
         display.say(f"going on after step {learning.step:,}, in epoch {learning.epoch + 1}")
-    else:
+    elif not learning.sharded:  # to gather the state of such an optimiser, torch makes a step of it
         keeper.keep(learning)  # by which a change of recipe or data is told, however soon the run is stopped
     best, stopped = best_of(learning.rows), False
 

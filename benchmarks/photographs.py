@@ -58,7 +58,7 @@ def ours(network: str, folder: Path) -> tuple[int, float]:
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as output:
         run = ca.train(recipe, output=Path(output) / "run", quiet=True)
-    return run.results["images"]["train"], run.metrics[-1]["seconds"]
+        return run.results["images"]["train"], run.metrics[-1]["seconds"]
 
 
 def torchvisions(network: str, folder: Path) -> tuple[int, float]:

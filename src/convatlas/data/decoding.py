@@ -121,13 +121,14 @@ class Decoded(NamedTuple):
 def decode_all(stored: Sequence[Raw], size: tuple[int, int, int], fit: Fit, windows: Windows | None = None) -> Decoded:
     """All these images, or a window of each, one after another."""
     channels, height, width = size
-    images, unread = np.zeros((len(stored), height, width, channels), np.uint8), []
+    images, unread = np.empty((len(stored), height, width, channels), np.uint8), []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for i, raw in enumerate(stored):
             try:
                 images[i] = picture(raw, size, fit, None if windows is None else windows[i])
             except (UnreadableImageError, OSError) as error:
+                images[i] = 0
                 unread.append((i, reason(error)))
     return Decoded(torch.from_numpy(images).permute(0, 3, 1, 2), unread)
 

@@ -66,11 +66,6 @@ class Measured:
     timings: Sequence[Timing]
     absent: Sequence[Absent]
 
-    def fastest(self, batch_size: int | None = None) -> Timing | None:
-        """Of those that agree, what answers most images a second, with batches of that size or of any."""
-        able = [t for t in self.timings if t.agrees and batch_size in (None, t.batch_size)]
-        return max(able, key=lambda t: t.images_per_second, default=None)
-
     def choices(self) -> list["Choice"]:
         """What is faster than PyTorch as it is, the fastest first, and PyTorch last if it was timed."""
         plain = max(

@@ -113,6 +113,8 @@ class Learning:
         self.rows: list[Row] = []
         self.best: dict[str, Tensor] = {}
         self.sums = Sums(accelerator.device)
+        self.compiled: set[int] = set()
+        """Of how many images the steps are that the network is compiled for."""
         self.after_step: Callable[[], None] = lambda: None
         """Told of each step, where some are traced."""
 
@@ -151,8 +153,14 @@ class Learning:
         seed_torch(self.job.recipe.seed, "step", self.step, part)
         self.depth.manual_seed(int(mix(self.job.recipe.seed, "depth", self.step)[0] >> np.uint64(1)))
 
-    def before_compiling(self) -> list[Tensor]:
-        """What a step changes before its backward pass is compiled: the network's averages, and the sums."""
+    def before_compiling(self, step: Step) -> list[Tensor]:
+        """What a step changes before its backward pass is compiled: the network's averages, and the sums.
+
+        Empty where nothing is compiled, or steps of as many images are already: an epoch has them in two sizes.
+        """
+        if not self.job.machine.compiled or step.images in self.compiled:
+            return []
+        self.compiled.add(step.images)
         return [tensor.clone() for tensor in (*self.network.buffers(), self.sums.counted)]
 
     def leave_uncompiled(self, before: list[Tensor]) -> bool:

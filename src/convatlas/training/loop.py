@@ -241,7 +241,7 @@ def train_epoch(learning: Learning, keeper: Keeper, stop: list[int], display: Di
     last = time.perf_counter()
     for step in learning.steps():
         lr = learning_rate(recipe, learning.step, steps_per_epoch=steps, rows=learning.rows)
-        before = learning.before_compiling() if learning.job.machine.compiled else []
+        before = learning.before_compiling(step)
         try:
             take_step(learning, step, lr)
         except RuntimeError as error:

@@ -8,11 +8,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import ExifTags, Image
+from simplejpeg import decode_jpeg
 
 from convatlas.data import Indexed, Splits, load_splits, open_source
 from convatlas.data.augmentation import Augmentation
-from convatlas.data.images import picture
+from convatlas.data.images import UnreadableImageError, picture, pixels_of, read
 from convatlas.data.mapped import Mapped
 from convatlas.data.pixels import Pixels
 from convatlas.data.windows import STEEPEST, Windows, cut_out, sides
@@ -101,6 +102,35 @@ def test_a_window_of_a_photograph_is_cut_straight_out_of_all_of_it(
     expected = expected[:, ::-1] if mirrored else expected
     # Whole pixels are cut out, of an image that may have been decoded smaller: so two pixels of 255 over 40.
     assert np.abs(shown.astype(int) - expected).max() <= 14
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+@pytest.mark.parametrize("share", [1.0, 0.05])
+def test_an_image_of_which_a_window_is_cut_has_the_pixels_that_pillow_gives(
+    shared_data: Path, mode: str, orientation: int, share: float
+) -> None:
+    with Image.open(next((shared_data / "ants_bees/train/ants").glob("*.jpg"))) as photograph:
+        exif, file = Image.Exif(), io.BytesIO()
+        exif[ExifTags.Base.Orientation] = orientation
+        photograph.convert(mode).save(file, "JPEG", exif=exif)
+    window = Windows(share, np.zeros(4), NOT)
+    for channels, of in ((1, "L"), (3, "RGB")):
+        pixels = pixels_of(file.getvalue(), (channels, 90, 70), "crop", window)
+        expected = read(file.getvalue(), (90, 70), "crop", window).convert(of)
+        np.testing.assert_array_equal(pixels, np.asarray(expected).reshape(pixels.shape))
+
+
+def test_a_photograph_that_pillow_can_read_in_spite_of_its_damage_is_read(shared_data: Path) -> None:
+    stored = min((shared_data / "ants_bees/train/ants").glob("*.jpg")).read_bytes()
+    window, scan = Windows(1.0, np.zeros(4), NOT), stored.rindex(b"\xff\xda")
+    dented = stored[: scan + 2000] + 4 * b"\xff\xd5" + stored[scan + 2008 :]
+    with pytest.raises(ValueError, match="Corrupt JPEG data"):
+        decode_jpeg(dented)
+    expected = read(dented, (90, 70), "crop", window)
+    np.testing.assert_array_equal(pixels_of(dented, (3, 90, 70), "crop", window), np.asarray(expected))
+    with pytest.raises(UnreadableImageError, match="truncated"):
+        pixels_of(stored[: len(stored) // 2], (3, 90, 70), "crop", window)
 
 
 def test_a_window_of_a_padded_image_may_show_its_border_and_of_a_grey_one_has_one_channel() -> None:

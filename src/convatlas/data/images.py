@@ -1,7 +1,7 @@
 """One image: from a file, bytes or an array to `uint8` pixels of the channels and the size a network takes."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
+from simplejpeg import decode_jpeg
 from torch import Tensor
 
 from convatlas.data.windows import Windows, brought_to
@@ -98,17 +99,80 @@ def read(
         if isinstance(raw, np.ndarray):
             return Image.fromarray(raw[:, :, 0] if raw.shape[2:] == (1,) else raw)
         if isinstance(raw, Image.Image):
-            image = raw
-        else:  # from memory: PIL leaves the files of several pictures open
-            image = Image.open(io.BytesIO(raw if isinstance(raw, bytes) else Path(raw).read_bytes()))
-            if size is not None:
-                scale_down(image, *size, fit, window)
-        image.load()
-        if image.getexif().get(ExifTags.Base.Orientation, 1) == 1:  # or else the pixels would be copied
-            return image
-        return ImageOps.exif_transpose(image)
+            return upright(raw)
+        image = opened(raw)
+        if size is not None:
+            scale_down(image, *size, fit, window)
+        return upright(image)
     except Exception as error:
         raise unreadable(raw, error) from error
+
+
+def pixels_of(raw: str | Path | bytes, size: tuple[int, int, int], fit: Fit, window: Windows) -> NDArray[np.uint8]:
+    """`uint8 (H, W, C)`: the decoded image of which a window is cut, as `read` has it, to the bit."""
+    channels, height, width = size
+    try:
+        image = opened(raw)
+        scale_down(image, height, width, fit, window)
+        pixels = jpeg_pixels(image, channels)
+        if pixels is not None:
+            return pixels
+        image = in_channels(upright(image), channels)
+        return np.asarray(image).reshape(image.height, image.width, channels)
+    except Exception as error:
+        raise unreadable(raw, error) from error
+
+
+def opened(raw: str | Path | bytes) -> Image.Image:
+    """The image, of which only the head is read yet."""
+    # From memory: PIL leaves the files of several pictures open.
+    return Image.open(io.BytesIO(raw if isinstance(raw, bytes) else Path(raw).read_bytes()))
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The decoded image, turned as its EXIF says."""
+    image.load()
+    if orientation(image) == 1:  # or else the pixels would be copied
+        return image
+    return ImageOps.exif_transpose(image)
+
+
+def orientation(image: Image.Image) -> int:
+    """How the image's EXIF has it turned and mirrored, 1 to 8."""
+    return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+
+
+def jpeg_pixels(image: Image.Image, channels: int) -> NDArray[np.uint8] | None:
+    """`uint8 (H, W, C)`: what a JPEG that is only opened is decoded to; None for what Pillow has to see to.
+
+    Pillow decodes by the same library, and to the same pixels, but has four bytes each and copies them to three.
+    """
+    if not isinstance(image, JpegImageFile) or image.mode not in (("L", "RGB") if channels == 3 else ("L",)):
+        return None
+    assert isinstance(image.fp, io.BytesIO)
+    try:
+        pixels: NDArray[np.uint8] = decode_jpeg(
+            image.fp.getbuffer(), "RGB" if channels == 3 else "GRAY", fastdct=False, fastupsample=False,
+            min_height=image.height, min_width=image.width,
+        )  # fmt: skip
+    except ValueError:  # damaged, and perhaps not too much for Pillow
+        return None
+    if pixels.shape[:2] != (image.height, image.width):
+        return None
+    return TURNED.get(orientation(image), TURNED[1])(pixels)
+
+
+TURNED: Mapping[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
+    1: lambda pixels: pixels,
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: pixels[::-1].swapaxes(0, 1),
+    7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
+    8: lambda pixels: pixels[:, ::-1].swapaxes(0, 1),
+}
+"""How pixels are turned upright, by the orientations of EXIF."""
 
 
 def scale_down(image: Image.Image, height: int, width: int, fit: Fit, window: Windows | None) -> None:
@@ -120,7 +184,7 @@ def scale_down(image: Image.Image, height: int, width: int, fit: Fit, window: Wi
     """
     if not isinstance(image, JpegImageFile):
         return
-    on_its_side = image.getexif().get(ExifTags.Base.Orientation, 1) > 4
+    on_its_side = orientation(image) > 4
     has_width, has_height = image.size[::-1] if on_its_side else image.size
     if fit == "pad":
         scale = min(width / has_width, height / has_height)
@@ -202,23 +266,28 @@ def picture(raw: Raw, size: tuple[int, int, int], fit: Fit, window: Windows | No
     channels, height, width = size
     if isinstance(raw, np.ndarray) and raw.dtype == np.uint8 and raw.shape[2:] == (channels,):  # decoded before
         if window is not None and fit != "pad":
-            high, wide = raw.shape[:2]
-            left, top, right, bottom = window.box(high, wide, shape_of(high, wide, height, width, fit))
-            return brought_to(raw[top:bottom, left:right], height, width, mirrored=bool(window.mirrored))
+            return cut(raw, height, width, fit, window)
         if window is None and raw.shape[:2] == (height, width):
             return raw
+    if window is not None and fit != "pad" and isinstance(raw, str | Path | bytes):
+        pixels = pixels_of(raw, size, fit, window)
+        return cut(pixels, height, width, fit, window)
     image = read(raw, (height, width), fit, window)
     try:
         image = in_channels(image, channels)
         if window is None or fit == "pad":
             image = fitted(image, height, width, fit)
-        if window is None:
-            return np.asarray(image).reshape(height, width, channels)
-        place = window.box(image.height, image.width, shape_of(image.height, image.width, height, width, fit))
-        pixels = np.asarray(image.crop(place))
-        return brought_to(pixels.reshape(*pixels.shape[:2], channels), height, width, mirrored=bool(window.mirrored))
+        pixels = np.asarray(image).reshape(image.height, image.width, channels)
+        return pixels if window is None else cut(pixels, height, width, fit, window)
     except Exception as error:
         raise unreadable(raw, error) from error
+
+
+def cut(pixels: NDArray[np.uint8], height: int, width: int, fit: Fit, window: Windows) -> NDArray[np.uint8]:
+    """`uint8 (H, W, C)`: the window of an image at this size."""
+    high, wide = pixels.shape[:2]
+    left, top, right, bottom = window.box(high, wide, shape_of(high, wide, height, width, fit))
+    return brought_to(pixels[top:bottom, left:right], height, width, mirrored=bool(window.mirrored))
 
 
 def roomy(raw: Raw, size: tuple[int, int, int], fit: Fit) -> NDArray[np.uint8]:

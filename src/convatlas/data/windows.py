@@ -81,8 +81,10 @@ def brought_to(pixels: NDArray[np.uint8], height: int, width: int, *, mirrored: 
     """`uint8 (H, W, C)`: what was cut out of an image at this size, all of its pixels weighed where it is larger."""
     # torch's takes a third of the time of Pillow's. It wants memory that it might write to, hence the copy.
     batch = torch.from_numpy(np.array(pixels, order="C"))[None].permute(0, 3, 1, 2)
-    brought = F.interpolate(batch, (height, width), mode="bilinear", antialias=True)[0].permute(1, 2, 0).numpy()
-    return brought[:, ::-1] if mirrored else brought
+    brought = F.interpolate(batch, (height, width), mode="bilinear", antialias=True)
+    if mirrored:
+        brought = brought.flip(3)  # by whole pixels; to copy them backwards takes NumPy ten times as long
+    return brought[0].permute(1, 2, 0).numpy()
 
 
 def cut_out(images: Tensor, windows: Windows) -> Tensor:

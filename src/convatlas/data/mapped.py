@@ -39,7 +39,7 @@ class Mapped(Indexed):
     """Processes; 0: this one decodes, when it comes to it."""
     device: torch.device = CPU
     windowed: Sequence[Raw] | None = None
-    """The same images decoded, of which windows are cut instead."""
+    """The same images decoded, which are shown instead, and of which windows are cut."""
     skipped: Sequence[Skipped] = ()
 
     def take(self, index: Index) -> "Mapped":
@@ -48,6 +48,17 @@ class Mapped(Indexed):
             self, places=self.places[index], labels=self.labels[torch.from_numpy(index)],
             names=[self.names[i] for i in index.tolist()], digests=self.digests[index],
         )  # fmt: skip
+
+    def part(self, classes: Sequence[str]) -> Part:
+        """The same images before they were decoded, to be held otherwise."""
+        stored: Sequence[Raw] | NDArray[np.uint8]
+        if isinstance(self.stored, Rows):
+            stored = self.stored.select(self.places)
+        elif isinstance(self.stored, np.ndarray):
+            stored = self.stored[self.places]
+        else:
+            stored = [self.stored[i] for i in self.places.tolist()]
+        return Part(stored, [classes[i] for i in self.labels.tolist()], self.names)
 
     def to(self, device: torch.device) -> "Mapped":
         """The same, whose images come on `device`."""
@@ -79,7 +90,7 @@ class Mapped(Indexed):
     def decode(self, index: Index, cut: Cut | None = None) -> tuple[Index, Decoded]:
         """The images at `index`, or windows of them, as a process hands them back."""
         places = self.places[index]
-        source = self.stored if cut is None or self.windowed is None else self.windowed
+        source = self.stored if self.windowed is None else self.windowed
         taken = source.take(places) if isinstance(source, Rows) else [source[i] for i in places.tolist()]
         return index, decode_all(taken, self.size, self.fit, None if cut is None else cut(index))
 

@@ -14,6 +14,7 @@ from convatlas.data.decoding import OnImages, one_a_core
 from convatlas.data.held import Held, Indexed
 from convatlas.data.holding import Loading, encoded, holding
 from convatlas.data.images import Fit
+from convatlas.data.mapped import Mapped
 from convatlas.data.shards import TRAINED, Shards, open_shards
 from convatlas.data.source import Part, PartName, Skipped, Source, natural
 from convatlas.data.sources import open_source
@@ -117,6 +118,12 @@ def load_splits(
     else:
         train, val = cut(parts["train"], validation, column=1)
         how = f"{validation:.0%} of the training part cut for validation by the hash of each image"
+    if windows and isinstance(train, Mapped) and (cache is not None or not way.mapped):
+        # Whole images are for windows; what was cut off, to be looked at as it is, is held as that.
+        if isinstance(val, Mapped) and "val" not in parts:
+            val = way.hold(source.name, "val", val.part(classes), classes)
+        if isinstance(test, Mapped) and "test" not in parts:
+            test = way.hold(source.name, "test", test.part(classes), classes)
     return Splits(train=train, val=val, test=test, classes=classes, how=how, skipped=skipped, held=trained.words)
 
 

@@ -226,6 +226,10 @@ class Rows(Sequence[Raw]):
             self.block = block
         return as_stored(self.rows[offset])
 
+    def select(self, index: NDArray[np.int64]) -> "Rows":
+        """The images at `index`, unread yet."""
+        return Rows(self.data.select(index), self.column)
+
     def take(self, index: NDArray[np.int64]) -> list[Raw]:
         """The images at `index`, which may lie anywhere."""
         return [as_stored(row) for row in self.data[index.tolist()][self.column]]

@@ -109,6 +109,16 @@ def memory(record: dict[str, Any]) -> Iterator[Row]:
         yield Row(f"DenseNet-BC (100, 12), saving: {work}", "the plain network", ratios, wanted, ours)
 
 
+def precision(record: dict[str, Any]) -> Iterator[Row]:
+    """The errors of the fast path beside those of the plain one, of the same seed."""
+    for model, found in record["works"].items():
+        ratios = [pair["fast"]["error"] / pair["plain"]["error"] for pair in found["pairs"]]
+        fast, plain = (middle([pair[path]["error"] for pair in found["pairs"]]) for path in ("fast", "plain"))
+        yield Row(
+            f"test error of {model} on {found['data']}", "32, not compiled", ratios, "", f"{fast:.2f} % ({plain:.2f} %)"
+        )
+
+
 @dataclass(frozen=True)
 class Work:
     """A benchmark: its script, whether it takes `--data`, and what its record says."""
@@ -142,14 +152,15 @@ WORKS = {
     "startup": Work("startup", startup, data=False),
     "loop": Work("loop", loop),
     "memory": Work("densenet_memory", memory, data=False),
+    "precision": Work("precision", precision),
 }
 HEAD = """# What was measured beside others
 
 `python benchmarks/results.py` makes this table, of what [its benchmarks](README.md) keep in `results/`. A ratio is of
 one round, in which every side runs once, in turn: ours by the other's in images a second, or the other's seconds by
-ours, so that more is better; memory, and what a bare loop or a plain network is set beside, are ours by the other's,
-and less is better. First stands the middle of the rounds, then the least and the greatest; bold is what meets what is
-wanted.
+ours, so that more is better; memory, errors, and what a bare loop or a plain network is set beside, are ours by the
+other's, and less is better. First stands the middle of the rounds, then the least and the greatest; bold is what
+meets what is wanted.
 
 """
 

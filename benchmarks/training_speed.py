@@ -215,16 +215,15 @@ def wait_for_quiet(*, seconds: int = 120) -> None:
 
 
 @contextmanager
-def training_images(work: str, data: Path) -> Iterator[Path]:
-    """The folder of the work's data set, or of its first images alone."""
-    name, count = WORKS[work]
+def training_images(name: str, data: Path, *, count: int | None, tested: int | None) -> Iterator[Path]:
+    """The folder of a data set, or of its first `count` training images and the first `tested` to test; None: all."""
     if count is None:
         yield data / name
         return
     from pyarrow import parquet
 
     with tempfile.TemporaryDirectory() as folder:
-        for part, rows in (("train", count), ("test", count // 10)):
+        for part, rows in (("train", count), ("test", tested)):
             for file in (data / name).glob(f"{part}-*.parquet"):
                 parquet.write_table(parquet.read_table(file).slice(0, rows), Path(folder) / file.name)
         yield Path(folder)
@@ -233,7 +232,8 @@ def training_images(work: str, data: Path) -> Iterator[Path]:
 def compare(work: str, data: Path, *, rounds: int, plain: bool) -> dict[str, object]:
     """Every epoch of both sides, and our images a second over the tutorial's: a ratio a round."""
     mine, theirs = [], []
-    with training_images(work, data) as folder:
+    name, count = WORKS[work]
+    with training_images(name, data, count=count, tested=count and count // 10) as folder:
         for _ in range(rounds):
             mine.append(measure("ours", work, folder, plain=plain))
             tries = [measure("tutorial", work, folder, plain=plain, workers=workers) for workers in WORKERS]

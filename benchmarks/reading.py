@@ -16,7 +16,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -43,7 +43,12 @@ def ours(folder: Path, cache: Path | None = None) -> Epoch:
         pixels=splits.train, preparation=Preparation(size=(3, 224, 224), mean=MEAN, std=STD), batch_size=BATCH, seed=0,
         augmentation=Augmentation(resized_crop=0.08, flip=True), channels_last=True,
     )  # fmt: skip
-    return lambda epoch: (part.images for step in batches.epoch(epoch) for part in step.parts)
+
+    def epoch(number: int) -> Iterator[torch.Tensor]:
+        for step in batches.steps(number * len(batches), (number + 1) * len(batches)):
+            yield from (part.images for part in step.parts)
+
+    return epoch
 
 
 def torchvisions(folder: Path, kind: str) -> Epoch:

@@ -1,5 +1,6 @@
 """What the order of batches, and what is in them, may depend on."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from convatlas.data.augmentation import Augmentation
-from convatlas.data.batches import Batches, Shard, in_order
+from convatlas.data.batches import Batches, Shard, Step, in_order
 from convatlas.data.held import Components
 from convatlas.data.images import Preparation
 from convatlas.data.pixels import Pixels
@@ -36,17 +37,21 @@ def batches(count: int = 50, **changes: object) -> Batches:
     return Batches(pixels=pixels, **options)  # type: ignore[arg-type]
 
 
+def epoch_of(source: Batches, epoch: int, *, start: int = 0) -> Iterator[Step]:
+    return source.steps(epoch * len(source) + start, (epoch + 1) * len(source))
+
+
 def epoch_by_index(source: Batches, epoch: int) -> dict[int, torch.Tensor]:
     return {
         int(i): image
-        for step in source.epoch(epoch)
+        for step in epoch_of(source, epoch)
         for batch in step.parts
         for i, image in zip(batch.labels, batch.images, strict=True)
     }
 
 
 def test_an_epoch_has_every_image_once_in_batches_of_nearly_one_size() -> None:
-    sizes = [step.images for step in batches().epoch(0)]
+    sizes = [step.images for step in epoch_of(batches(), 0)]
     assert sizes == [13, 13, 12, 12]
     assert len(batches()) == 4
     assert len(epoch_by_index(batches(), 0)) == 50
@@ -62,7 +67,7 @@ def test_epochs_and_seeds_differ() -> None:
     first = epoch_by_index(batches(), 0)
     for other in (epoch_by_index(batches(), 1), epoch_by_index(batches(seed=1), 0)):
         assert sum(not torch.equal(first[i], other[i]) for i in range(50)) > 45
-    orders = {tuple(int(i) for step in batches().epoch(e) for i in step.parts[0].labels) for e in range(3)}
+    orders = {tuple(int(i) for step in epoch_of(batches(), e) for i in step.parts[0].labels) for e in range(3)}
     assert len(orders) == 3
 
 
@@ -72,9 +77,9 @@ def test_processes_and_parts_share_a_step_without_losing_or_doubling_an_image(
     world: int, parts: int, start: int, mixes: dict[str, float]
 ) -> None:
     augmentation = Augmentation(**EVERYTHING, **mixes)
-    whole = list(batches(augmentation=augmentation).epoch(2))[start:]
+    whole = list(epoch_of(batches(augmentation=augmentation), 2))[start:]
     shared = [
-        batches(augmentation=augmentation, shard=Shard(rank, world), parts=parts).epoch(2, start=start)
+        epoch_of(batches(augmentation=augmentation, shard=Shard(rank, world), parts=parts), 2, start=start)
         for rank in range(world)
     ]
     for step, *shares in zip(whole, *shared, strict=True):
@@ -94,7 +99,7 @@ def test_each_image_of_a_step_is_mixed_with_the_next_and_the_last_with_the_first
 ) -> None:
     source = batches(count, augmentation=Augmentation(**mixes))
     alone = epoch_by_index(batches(count, augmentation=Augmentation()), 1)
-    for step in source.epoch(1):
+    for step in epoch_of(source, 1):
         (batch,) = step.parts
         assert batch.others is not None
         assert batch.share is not None
@@ -114,7 +119,7 @@ def test_mixed_images_of_0_and_1_have_their_share_as_mean() -> None:
         ones = (torch.arange(64) % 2).to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 8, 8) * 255
         pixels = replace(source.pixels, images=ones, labels=torch.arange(64) % 2)
         preparation = Preparation(size=(3, 8, 8), mean=(0.0,) * 3, std=(1.0,) * 3)
-        (step,) = replace(source, pixels=pixels, preparation=preparation).epoch(0)
+        (step,) = epoch_of(replace(source, pixels=pixels, preparation=preparation), 0)
         (batch,) = step.parts
         assert batch.others is not None
         assert batch.share is not None

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from test_mapped import rows
 
 from convatlas.data import Indexed, Splits, load_splits, open_source
 from convatlas.data.augmentation import Augmentation
+from convatlas.data.held import Wanted
 from convatlas.data.images import picture, roomy
 from convatlas.data.mapped import Mapped
 from convatlas.data.windows import Windows
@@ -43,10 +45,8 @@ def cut(images: object, *, windows: bool = True) -> torch.Tensor:
     assert isinstance(images, Indexed)
     augmentation = Augmentation(resized_crop=0.3, flip=True)
     every = np.array_split(np.random.default_rng(1).permutation(len(images)), 3)
-    fetches = images.fetches(
-        every, (lambda index: augmentation.windows(index, seed=1, epoch=2)) if windows else None
-    )  # fmt: skip
-    return torch.cat([fetched.images for fetched in fetches])
+    cut = partial(augmentation.windows, seed=1, epoch=2) if windows else None
+    return torch.cat([fetched.images for fetched in images.fetches([Wanted(index, cut) for index in every])])
 
 
 @pytest.mark.parametrize("kind", ["folder", "parquet"])

@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import time
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,11 @@ import pytest
 import torch
 from PIL import Image
 
-from convatlas.data import Indexed, Splits, load_splits, open_source
+from convatlas.data import Indexed, Preparation, Splits, load_splits, open_source
+from convatlas.data.augmentation import Augmentation
+from convatlas.data.batches import Batches
 from convatlas.data.decoding import in_processes
+from convatlas.data.held import Wanted
 from convatlas.data.mapped import Mapped
 from convatlas.errors import InputError
 
@@ -51,8 +56,8 @@ def test_mapped_images_are_those_in_memory_in_every_order(shapes: Path, data: st
         assert isinstance(other, Mapped)
         assert list(one.names) == list(other.names)
         some = np.random.default_rng(0).permutation(len(one))[:30]
-        asked = [some[:7], some[7:8], some[8:]]
-        for a, b, index in zip(one.fetches(asked), other.fetches(iter(asked)), asked, strict=True):
+        asked = [Wanted(index) for index in (some[:7], some[7:8], some[8:])]
+        for a, b, (index, _) in zip(one.fetches(asked), other.fetches(iter(asked)), asked, strict=True):
             assert (b.which == index).all()
             assert torch.equal(a.images, b.images)
             assert torch.equal(a.labels, b.labels)
@@ -77,7 +82,7 @@ def test_what_cannot_be_read_is_passed_over_at_first_and_refused_once_the_run_go
         held(shapes, "mapped", strict=True)
     Path(mapped.train.names[3]).write_bytes(b"")  # type: ignore[attr-defined]
     with pytest.raises(InputError, match=r"cannot be read any more \(it is of no known kind\), and could be when"):
-        list(mapped.train.fetches([np.arange(5)]))
+        list(mapped.train.fetches([Wanted(np.arange(5))]))
 
 
 def children() -> list[Any]:
@@ -91,14 +96,14 @@ def shared_files() -> set[str]:
 def test_the_processes_end_with_what_they_were_started_for(shapes: Path) -> None:
     train = held(shapes, "mapped", workers=2).train
     before = shared_files()
-    going = train.fetches(np.array_split(np.arange(len(train)), 20))
+    going = train.fetches([Wanted(index) for index in np.array_split(np.arange(len(train)), 20)])
     next(going)
     assert len(children()) == 2
     going.close()
     assert not children()
 
     def failing() -> None:
-        for _ in train.fetches(np.array_split(np.arange(len(train)), 20)):
+        for _ in train.fetches([Wanted(index) for index in np.array_split(np.arange(len(train)), 20)]):
             raise ValueError("out of the middle")
 
     with pytest.raises(ValueError, match="out of the middle"):
@@ -107,12 +112,30 @@ def test_the_processes_end_with_what_they_were_started_for(shapes: Path) -> None
     assert shared_files() == before
 
 
+def test_the_processes_go_on_from_epoch_to_epoch_with_windows_of_each(shapes: Path) -> None:
+    train = held(shapes, "mapped", workers=2).train
+    batches = Batches(
+        pixels=train, preparation=Preparation(size=(3, 16, 16), mean=(0.5,) * 3, std=(0.2,) * 3), batch_size=16, seed=3,
+        augmentation=Augmentation(resized_crop=0.2, flip=True), channels_last=True,
+    )  # fmt: skip
+    going = batches.steps(2, 10)
+    first, pids = next(going), {process.pid for process in children()}
+    rest = list(islice(going, 6))
+    assert {process.pid for process in children()} == pids
+    assert len(pids) == 2
+    going.close()
+    for number, step in enumerate((first, *rest), 2):  # of 4 steps an epoch
+        (alone,) = replace(batches, pixels=replace(train, workers=0)).steps(number, number + 1)
+        assert torch.equal(step.parts[0].images, alone.parts[0].images)
+        assert step.images == alone.images == len(alone.parts[0].labels)
+
+
 def test_processes_leave_torchs_generator_as_it_was(shapes: Path) -> None:
     train = held(shapes, "mapped", workers=1).train
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
-    list(train.fetches([np.arange(5)]))
+    list(train.fetches([Wanted(np.arange(5))]))
     assert torch.rand(1) == expected
 
 

@@ -1,6 +1,7 @@
 """Windows have the areas and aspects that the paper says, and show of an image what Pillow does."""
 
 import io
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from simplejpeg import decode_jpeg
 
 from convatlas.data import Indexed, Splits, load_splits, open_source
 from convatlas.data.augmentation import Augmentation
+from convatlas.data.held import Wanted
 from convatlas.data.images import UnreadableImageError, picture, pixels_of, read
 from convatlas.data.mapped import Mapped
 from convatlas.data.pixels import Pixels
@@ -151,7 +153,8 @@ def shown(images: Indexed) -> torch.Tensor:
     return torch.cat([
         fetched.images
         for fetched in images.fetches(
-            np.array_split(np.arange(len(images)), 3), lambda index: augmentation.windows(index, seed=1, epoch=2)
+            Wanted(index, partial(augmentation.windows, seed=1, epoch=2))
+            for index in np.array_split(np.arange(len(images)), 3)
         )
     ])  # fmt: skip
 

@@ -110,6 +110,7 @@ def by_engine(options: EvaluateOptions, trained: Trained, images: "Preparation",
     import numpy as np
     import torch
 
+    from convatlas.data.held import Wanted
     from convatlas.deploy.engines import engine
     from convatlas.devices import find_device
     from convatlas.training.evaluation import Answers, batch_of
@@ -120,7 +121,8 @@ def by_engine(options: EvaluateOptions, trained: Trained, images: "Preparation",
         precision="int8" if options.engine == "int8" else options.precision,
         folder=Path(options.run).expanduser() if options.run else None,
     )  # fmt: skip
-    batches = pixels.fetches(np.array_split(np.arange(len(pixels)), -(-len(pixels) // size)))
+    order = np.array_split(np.arange(len(pixels)), -(-len(pixels) // size))
+    batches = pixels.fetches([Wanted(some) for some in order])
     answers = [(torch.from_numpy(made(batch.images.numpy())), batch.labels) for batch in batches]
     logits, labels = zip(*answers, strict=True)
     return Answers(torch.cat(logits), torch.cat(labels))

@@ -1,8 +1,10 @@
 """Batches: in an order and with an augmentation that are functions of (seed, epoch, index)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from itertools import count, groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from convatlas.data.augmentation import Augmentation
-from convatlas.data.held import Held
+from convatlas.data.held import Held, Wanted
 from convatlas.data.images import Preparation
 
 
@@ -65,15 +67,28 @@ class Batches:
         """How many steps an epoch has."""
         return -(-len(self.pixels) // self.batch_size)
 
-    def epoch(self, epoch: int, *, start: int = 0) -> Iterator[Step]:
-        """The steps of an epoch from `start` on: all images once, in steps that differ in size by at most one."""
-        at, steps = self.pixels.steps(self.seed, epoch, len(self)), range(start, len(self))
-        cut = (
-            partial(self.augmentation.windows, seed=self.seed, epoch=epoch) if self.augmentation.resized_crop else None
-        )
-        fetched = self.pixels.fetches((part for step in steps for part in self.share(at(step))), cut)
-        for step in steps:
-            yield Step(len(at(step)), [self.make(*next(fetched), epoch, step) for _ in range(self.parts)])
+    def steps(self, start: int = 0, stop: int | None = None) -> Generator[Step]:
+        """The steps from `start` to `stop`, or without end, counted over all epochs.
+
+        An epoch has all images once, in steps that differ in size by at most one. The processes that decode ahead stay
+        from epoch to epoch, and begin one while the last is judged.
+        """
+        numbers = partial(count, start) if stop is None else partial(range, start, stop)
+        each, more = divmod(len(self.pixels), len(self))
+        with closing(self.pixels.fetches(self.wanted(numbers()))) as fetched:
+            for number in numbers():
+                epoch, step = divmod(number, len(self))
+                parts = [self.make(*next(fetched), epoch, step) for _ in range(self.parts)]
+                yield Step(each + (step < more), parts)
+
+    def wanted(self, numbers: Iterable[int]) -> Iterator[Wanted]:
+        """What this process has to fetch for these steps."""
+        for epoch, steps in groupby(numbers, lambda number: number // len(self)):
+            at = self.pixels.steps(self.seed, epoch, len(self))
+            cut = partial(self.augmentation.windows, seed=self.seed, epoch=epoch)
+            for number in steps:
+                for part in self.share(at(number % len(self))):
+                    yield Wanted(part, cut if self.augmentation.resized_crop else None)
 
     def share(self, index: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         """The parts of this process's share of a step.
@@ -118,6 +133,6 @@ def in_order(
     layout = torch.channels_last if channels_last else torch.contiguous_format
     mine = np.array_split(np.arange(len(pixels)), shard.world)[shard.rank]
     most = -(-len(pixels) // shard.world)  # of a process: all of them go through as many batches
-    for _, images, labels in pixels.fetches(np.array_split(mine, -(-most // batch_size))):
+    for _, images, labels in pixels.fetches([Wanted(some) for some in np.array_split(mine, -(-most // batch_size))]):
         images = preparation.normalize_(images.to(device).contiguous(memory_format=layout))
         yield Batch(images.contiguous(memory_format=layout), labels.to(device))

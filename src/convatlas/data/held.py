@@ -1,7 +1,7 @@
 """What training and evaluation ask of a part's images, however they are held: decoded, as stored, or in shards."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -17,6 +17,15 @@ Index = NDArray[np.int64]
 CPU = torch.device("cpu")
 SAMPLE = 4096
 """How many images stand for all, where measuring all would mean decoding all."""
+
+
+class Wanted(NamedTuple):
+    """Images that are asked for."""
+
+    which: Index
+    """(N,): of the part's images."""
+    cut: Cut | None = None
+    """What windows of them are wanted; None: they themselves."""
 
 
 class Fetched(NamedTuple):
@@ -66,8 +75,8 @@ class Held(ABC):
         """What finds the images of each of an epoch's `count` steps: all of them once, as (seed, epoch) says."""
 
     @abstractmethod
-    def fetches(self, indices: Iterable[Index], cut: Cut | None = None) -> Iterator[Fetched]:
-        """The images at each of these indices, in turn, or windows of them. They are asked for some steps ahead."""
+    def fetches(self, wanted: Iterable[Wanted]) -> Generator[Fetched]:
+        """All that is wanted, in turn. It is asked for some steps ahead."""
 
     @abstractmethod
     def sample(self) -> Iterator[Tensor]:

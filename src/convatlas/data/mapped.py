@@ -1,6 +1,6 @@
 """Images that are held as they are stored, on disk, and decoded when their turn comes."""
 
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Generator, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import ClassVar
@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from convatlas.data.decoding import Decoded, OnImages, decode_all, in_processes, look_through
-from convatlas.data.held import CPU, SAMPLE, Fetched, Index, Indexed
+from convatlas.data.held import CPU, SAMPLE, Fetched, Index, Indexed, Wanted
 from convatlas.data.images import Fit, Raw, picture
 from convatlas.data.kept import Shelf, keep_decoded
 from convatlas.data.pixels import numbered
 from convatlas.data.source import Part, Skipped
 from convatlas.data.tables import Rows
-from convatlas.data.windows import Cut, cut_out
+from convatlas.data.windows import cut_out
 from convatlas.errors import InputError
 
 
@@ -66,41 +66,44 @@ class Mapped(Indexed):
 
     def at(self, index: Index) -> Tensor:
         """`uint8 (N, C, H, W)`: the images at `index`, decoded here and now."""
-        return self.read(self.decode(index))
+        return self.read(*self.decode(Wanted(index)))
 
-    def fetches(self, indices: Iterable[Index], cut: Cut | None = None) -> Iterator[Fetched]:
-        """The images at each of these indices, or windows of them, in turn, decoded ahead of it by the processes."""
-        workers = min(self.workers, len(indices)) if isinstance(indices, Sized) else self.workers
-        # Nothing is to be decoded in arrays, whose windows are cut like those of images in memory.
-        straight = None if isinstance(self.stored, np.ndarray) else cut
-        work = partial(self.decode, cut=straight)
-        for job in in_processes(work, indices, workers=workers, device=self.device):
-            index, _ = job
-            images = self.read(job).to(self.device, non_blocking=True)
-            if cut is not None and straight is None:
+    def fetches(self, wanted: Iterable[Wanted]) -> Generator[Fetched]:
+        """All that is wanted, in turn, decoded ahead of it by the processes."""
+        workers = min(self.workers, len(wanted)) if isinstance(wanted, Sized) else self.workers
+        for asked, decoded in in_processes(self.decode, wanted, workers=workers, device=self.device):
+            index, cut = asked
+            images = self.read(asked, decoded).to(self.device, non_blocking=True)
+            if cut is not None and not self.straight:
                 images = cut_out(images, cut(index))
             yield Fetched(index, images, self.labels[torch.from_numpy(index)])
+
+    @property
+    def straight(self) -> bool:
+        """Whether windows are cut by who decodes. Arrays are there already, and cut like those in memory."""
+        return not isinstance(self.stored, np.ndarray)
 
     def sample(self) -> Iterator[Tensor]:
         """Some thousand images, evenly spaced."""
         index = np.arange(0, len(self), max(1, -(-len(self) // SAMPLE)))
-        for fetched in self.fetches(np.array_split(index, -(-len(index) // 64))):
+        for fetched in self.fetches([Wanted(part) for part in np.array_split(index, -(-len(index) // 64))]):
             yield fetched.images
 
-    def decode(self, index: Index, cut: Cut | None = None) -> tuple[Index, Decoded]:
-        """The images at `index`, or windows of them, as a process hands them back."""
+    def decode(self, wanted: Wanted) -> tuple[Wanted, Decoded]:
+        """What is wanted, as a process hands it back."""
+        index, cut = wanted
         places = self.places[index]
         source = self.stored if self.windowed is None else self.windowed
         taken = source.take(places) if isinstance(source, Rows) else [source[i] for i in places.tolist()]
-        return index, decode_all(taken, self.size, self.fit, None if cut is None else cut(index))
+        windows = cut(index) if cut is not None and self.straight else None
+        return wanted, decode_all(taken, self.size, self.fit, windows)
 
-    def read(self, job: tuple[Index, Decoded]) -> Tensor:
+    def read(self, wanted: Wanted, decoded: Decoded) -> Tensor:
         """`uint8 (N, C, H, W)`. Raises InputError for an image that could be read at first, and cannot any more."""
-        index, decoded = job
         for i, reason in decoded.unread:
+            name = self.names[wanted.which[i]]
             raise InputError(
-                f"{self.names[index[i]]} cannot be read any more ({reason}), and could be when the run began; put it "
-                "back as it was"
+                f"{name} cannot be read any more ({reason}), and could be when the run began; put it back as it was"
             )
         return decoded.images
 

@@ -1,6 +1,6 @@
 """Decoded images in memory."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from convatlas.data.decoding import OnImages, digest, look_through
-from convatlas.data.held import Fetched, Index, Indexed
+from convatlas.data.held import Fetched, Index, Indexed, Wanted
 from convatlas.data.images import Fit, prepare
 from convatlas.data.kept import Shelf, keep_decoded
 from convatlas.data.source import Part, Skipped
-from convatlas.data.windows import Cut, cut_out
+from convatlas.data.windows import cut_out
 from convatlas.errors import InputError
 from convatlas.wording import shown
 
@@ -50,9 +50,9 @@ class Pixels(Indexed):
         """`uint8 (N, C, H, W)`: the images at `index`."""
         return self.images[torch.from_numpy(index).to(self.images.device)]
 
-    def fetches(self, indices: Iterable[Index], cut: Cut | None = None) -> Iterator[Fetched]:
-        """The images at each of these indices, in turn, or windows of them, which are cut where the images are."""
-        for index in indices:
+    def fetches(self, wanted: Iterable[Wanted]) -> Generator[Fetched]:
+        """All that is wanted, in turn; windows are cut where the images are."""
+        for index, cut in wanted:
             images = self.at(index) if cut is None else cut_out(self.at(index), cut(index))
             yield Fetched(index, images, self.labels[torch.from_numpy(index)])
 

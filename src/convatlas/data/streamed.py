@@ -1,7 +1,7 @@
 """Training images that are read on and on, in an order that is a function of (seed, epoch), and held a window long."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from convatlas.data.chance import mix, order
 from convatlas.data.decoding import Decoded, decode_all, in_processes, made_ahead, strictly
-from convatlas.data.held import CPU, SAMPLE, Fetched, Held, Index
+from convatlas.data.held import CPU, SAMPLE, Fetched, Held, Index, Wanted
 from convatlas.data.images import Fit, Raw
 from convatlas.data.shards import BLOCK, READERS, Reader, Row
 from convatlas.data.source import Skipped
@@ -57,11 +57,12 @@ class Job(NamedTuple):
     which: Index
     labels: Index
     stored: Sequence[Raw]
+    cut: Cut | None
 
 
-def decode_job(job: Job, *, size: tuple[int, int, int], fit: Fit, cut: Cut | None) -> tuple[Index, Index, Decoded]:
+def decode_job(job: Job, *, size: tuple[int, int, int], fit: Fit) -> tuple[Index, Index, Decoded]:
     """The images of a job, or windows of them, as a process hands them back."""
-    return job.which, job.labels, decode_all(job.stored, size, fit, None if cut is None else cut(job.which))
+    return job.which, job.labels, decode_all(job.stored, size, fit, None if job.cut is None else job.cut(job.which))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,31 +105,28 @@ class Streamed(Held):
         """The images of a step with neighbours together, which are read together."""
         return np.sort(index)
 
-    def fetches(self, indices: Iterable[Index], cut: Cut | None = None) -> Iterator[Fetched]:
-        """The images at each of these indices, or windows of them, in turn.
-
-        Threads read them and processes decode them ahead of it.
-        """
-        work = partial(decode_job, size=self.size, fit=self.fit, cut=cut)
-        with closing(made_ahead(self.jobs(indices), 4)) as jobs:
+    def fetches(self, wanted: Iterable[Wanted]) -> Generator[Fetched]:
+        """All that is wanted, in turn. Threads read and processes decode it ahead of that."""
+        work = partial(decode_job, size=self.size, fit=self.fit)
+        with closing(made_ahead(self.jobs(wanted), 4)) as jobs:
             for index, labels, decoded in in_processes(work, jobs, workers=self.workers, device=self.device):
                 if decoded.unread:
                     index, labels = self.stand_in(index, labels, decoded)
                 images = decoded.images.to(self.device, non_blocking=True)
                 yield Fetched(index, images, torch.from_numpy(labels))
 
-    def jobs(self, indices: Iterable[Index]) -> Iterator[Job]:
-        """The rows at each of these indices, encoded."""
+    def jobs(self, wanted: Iterable[Wanted]) -> Iterator[Job]:
+        """The rows of all that is wanted, encoded."""
         number = {name: i for i, name in enumerate(self.classes)}
         with ThreadPoolExecutor(READERS) as pool:
             shelf = Shelf(self.reader, self.blocks, pool)
-            for index in indices:
+            for index, cut in wanted:
                 rows = shelf.take(index)
                 try:
                     labels = np.array([number[label] for _, label in rows], np.int64)
                 except KeyError as error:
                     raise InputError(f"{self.name(int(index[0]))}: the rows have other labels than at first") from error
-                yield Job(index, labels, [stored for stored, _ in rows])
+                yield Job(index, labels, [stored for stored, _ in rows], cut)
 
     def stand_in(self, index: Index, labels: Index, decoded: Decoded) -> tuple[Index, Index]:
         """The images in which those that cannot be read are replaced by a neighbour, so that a step stays whole.
@@ -160,7 +158,7 @@ class Streamed(Held):
     def sample(self) -> Iterator[Tensor]:
         """The first window of an order."""
         window = Walk(self.blocks, 0, 0, 1).window(0)[:SAMPLE]
-        for fetched in self.fetches(np.array_split(window, -(-len(window) // 64))):
+        for fetched in self.fetches([Wanted(part) for part in np.array_split(window, -(-len(window) // 64))]):
             yield fetched.images
 
     def counts(self, num_classes: int) -> Tensor:

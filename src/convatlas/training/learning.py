@@ -115,6 +115,8 @@ class Learning:
         self.sums = Sums(accelerator.device)
         self.compiled: set[int] = set()
         """Of how many images the steps are that the network is compiled for."""
+        self.stream: Iterator[Step] = iter(())
+        """The steps that are still to be made, which go on from epoch to epoch."""
         self.after_step: Callable[[], None] = lambda: None
         """Told of each step, where some are traced."""
 
@@ -140,12 +142,10 @@ class Learning:
         """What is left of the epoch that is going on. What a network draws in a step follows from its number."""
         self.network.train()
         freeze(self.network, frozen_stages(self.network, self.job.recipe, epoch=self.epoch))
-        batches = self.batches.epoch(self.epoch, start=self.step % len(self.batches))
-        while True:
+        end = (self.epoch + 1) * len(self.batches)
+        while self.step < end:
             with part("data"):
-                step = next(batches, None)
-            if step is None:
-                return
+                step = next(self.stream)
             yield step
 
     def seed(self, part: int) -> None:

@@ -6,7 +6,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 
@@ -197,10 +197,11 @@ def learn(job: Job, run: Run, display: Display, *, saved: State | None, profile:
         keeper.keep(learning)  # by which a change of recipe or data is told, however soon the run is stopped
     best, stopped = best_of(learning.rows), False
 
+    steps = recipe.epochs * len(learning.batches)
     with interrupts() as stop, out_of_memory(), tracking(accelerator, run, recipe), display.training(
         epochs=recipe.epochs, steps=len(learning.batches), done=learning.step, compiled=machine.compiled
-    ), profiling(
-        run.directory / "profile" if profile else None, steps=recipe.epochs * len(learning.batches)
+    ), closing(learning.batches.steps(learning.step, steps)) as learning.stream, profiling(
+        run.directory / "profile" if profile else None, steps=steps
     ) as learning.after_step:  # fmt: skip
         while not stopped and not learning.ended:
             stopped = train_epoch(learning, keeper, stop, display)

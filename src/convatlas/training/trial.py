@@ -1,7 +1,7 @@
 """A few real steps of a recipe, of which nothing is kept: to see how long they take, and how the loss goes."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 
 from convatlas.data.batches import Step
@@ -28,7 +28,9 @@ def trying(recipe: Recipe, display: Display) -> Iterator[Learning]:
         eager = replace(job, machine=replace(job.machine, compiled=False))  # a compilation takes longer than a trial
         machines.keep_freed_memory(saving=getattr(job.network.spec, "saving", False))
         with out_of_memory():
-            yield Learning(job, make_accelerator(eager))
+            learning = Learning(job, make_accelerator(eager))
+            with closing(learning.batches.steps()) as learning.stream:
+                yield learning
 
 
 def losses(learning: Learning, rate: Callable[[int], float]) -> Iterator[float]:

@@ -20,6 +20,7 @@ import convatlas as ca
 from convatlas import Recipe
 from convatlas.devices import can_compile
 from convatlas.errors import InputError, WorkError
+from convatlas.models import build
 from convatlas.training import loop, machine
 from convatlas.training.run import Run
 
@@ -361,6 +362,24 @@ def test_short_runs_are_not_compiled_and_no_run_is_that_forbids_it(
     monkeypatch.setattr(machine, "COMPILED_FROM", 0)
     forbidden = go(replace(QUICK, epochs=1, compile=False), tmp_path / "run")
     assert "compiled" not in forbidden.results["machine"]["chosen"]
+
+
+@pytest.mark.parametrize(
+    ("name", "has", "images", "worth"),
+    [
+        ("lenet", (), 2_000_000, True), ("lenet", (), 1_000_000, False),
+        ("resnet20", ("AVX-512 BF16",), 2_000_000, False), ("resnet20", ("AMX", "AVX-512 BF16"), 2_000_000, True),
+    ],
+)  # fmt: skip
+def test_a_network_is_compiled_where_it_gains_by_that(
+    name: str, has: tuple[str, ...], images: int, worth: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "instructions", lambda: has)
+    monkeypatch.setattr(machine, "can_compile", lambda _: True)
+    with torch.device("meta"):
+        network = build(name)
+    size = ca.model_card(name).input_size
+    assert machine.worth_compiling(network, size, images=images, device="cpu") is worth
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])

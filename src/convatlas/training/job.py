@@ -14,7 +14,6 @@ from convatlas.data.held import SAMPLE, Held
 from convatlas.data.shards import Shards
 from convatlas.data.source import Source
 from convatlas.data.tables import is_pattern
-from convatlas.devices import can_compile
 from convatlas.errors import InputError
 from convatlas.layers.init import he_, xavier_
 from convatlas.models import build, model_card
@@ -94,8 +93,9 @@ def prepare(recipe: Recipe, display: Display, shard: Shard = ALONE, *, begun: bo
         precision=machine.precision,
     )
     assert recipe.epochs is not None
-    long = len(splits.train) * recipe.epochs >= machines.COMPILED_FROM
-    machine = replace(machine, compiled=recipe.compile and long and can_compile(machine.device))
+    count = len(splits.train) * recipe.epochs
+    compiled = recipe.compile and machines.worth_compiling(trial, size, images=count, device=machine.device)
+    machine = replace(machine, compiled=compiled)
     assert recipe.mean is not None
     assert recipe.std is not None
     augmentation = augmentation_of(recipe, splits.train)

@@ -14,7 +14,7 @@ import psutil
 import torch
 from torch import nn
 
-from convatlas.devices import Precision, fast_bf16, find_device, processor
+from convatlas.devices import Precision, can_compile, fast_bf16, find_device, instructions, processor
 from convatlas.errors import InputError
 from convatlas.training.recipe import Recipe
 from convatlas.wording import some
@@ -22,6 +22,11 @@ from convatlas.wording import some
 COMPILED_FROM = 1_500_000
 """Images that a run trains on, epoch after epoch, from which compiling its network pays: a LeNet gains a fifth, which
 is then what the first compilation on a machine takes; the next one comes out of its cache."""
+
+
+SMALL = 10_000_000
+"""Multiply-adds for an image up to which a network is worth compiling on a processor without AMX. In larger ones the
+time is that of convolutions, which are not compiled: a ResNet-20 (41 million) and a ResNet-50 gain nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +59,17 @@ def choose(recipe: Recipe) -> Machine:
         device=device, name=processor(device), cores=torch.get_num_threads(),
         precision=precision, channels_last=recipe.channels_last,
     )  # fmt: skip
+
+
+def worth_compiling(network: nn.Module, size: tuple[int, int, int], *, images: int, device: str) -> bool:
+    """Whether a network gains more of being compiled than that takes, in a run on so many images of `size`."""
+    if images < COMPILED_FROM or not can_compile(device):
+        return False
+    if device != "cpu" or "AMX" in instructions():
+        return True
+    from convatlas.explanation.explain import explain
+
+    return explain(network, size).macs <= SMALL
 
 
 def versions() -> dict[str, str]:

@@ -194,7 +194,7 @@ class Recipe:
     """auto: bf16 where the machine multiplies in it, or else 32 bits."""
     compile: bool = _own()
     """Compile the network where the run is long enough to pay for it (as torch.compile does; on a processor that
-    takes a C++ compiler)."""
+    takes a C++ compiler, and without AMX a small network to gain from it)."""
     channels_last: bool = True
     """Keep the channels of a pixel together in memory, which is faster."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"

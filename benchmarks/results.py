@@ -66,13 +66,20 @@ def reading(record: dict[str, Any]) -> Iterator[Row]:
 
 def inference(record: dict[str, Any]) -> Iterator[Row]:
     """The best of our engines beside each other way."""
-    wanted = {"torchvision eager": "≥ 10", "OpenVINO alone": "≥ 1"}
+    wanted = {
+        "torchvision eager": "≥ 10", "torchvision compiled": "", "timm eager": "", "timm compiled": "",
+        "ONNX Runtime alone": "", "OpenVINO alone": "≥ 1",
+    }  # fmt: skip
     for network, found in record["networks"].items():
         best = found["seconds"][found["best"]]
         for peer in wanted:
             ratios = [theirs / mine for theirs, mine in zip(found["seconds"][peer], best, strict=True)]
             ours = f"{record['batch_size'] / middle(best):,.0f} images/s by {found['best']}"
             yield Row(f"inference, {network}", peer, ratios, wanted[peer], ours)
+        if eight := found["seconds"].get("int8 int8"):
+            ratios = [theirs / mine for theirs, mine in zip(found["seconds"]["OpenVINO alone"], eight, strict=True)]
+            ours = f"{record['batch_size'] / middle(eight):,.0f} images/s; weights are drawn, nothing to be right about"
+            yield Row(f"inference, {network} in int8", "OpenVINO alone", ratios, "≥ 1.7", ours)
     if eight := record.get("int8"):
         seconds, checked = eight["seconds"], eight["checked"]
         ratios = [theirs / mine for mine, theirs in zip(seconds["int8"], seconds["OpenVINO alone"], strict=True)]

@@ -1,0 +1,120 @@
+"""What limits a training step: its time by kinds of operation, and how near its convolutions are to what can be had.
+
+    python benchmarks/limits.py [--networks resnet20 resnet50_v1_5 densenet121] [--json FILE]
+
+Of each network a few steps are profiled, in float32 as the others compute and in the precision that `train` chooses,
+channels last. The multiply-adds of all convolutions, forwards and backwards, over the time that they take, stand beside
+those of a product of two matrices of 2048×2048 on the same machine: where they come near, no more is to be had of it.
+"""
+
+import argparse
+import json
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+from torch.profiler import ProfilerActivity, profile
+
+import convatlas as ca
+from convatlas.devices import fast_bf16, instructions
+from convatlas.training.machine import keep_freed_memory
+from training_speed import machine
+
+BATCH = {"resnet20": 128}
+"""Images of a step; of others 16."""
+STEPS = 3
+KINDS = {
+    "convolution": "convolutions", "mkldnn_convolution": "convolutions", "convolution_backward": "convolutions",
+    "native_batch_norm": "normalisation", "native_batch_norm_backward": "normalisation", "clamp_min": "ReLU",
+    "threshold_backward": "ReLU", "add": "additions", "add_": "additions", "cat": "concatenation",
+}  # fmt: skip
+
+
+def product(dtype: torch.dtype) -> float:
+    """Multiply-adds a second of a product of two matrices, in thousands of millions; the best of some."""
+    one = torch.randn(2048, 2048).to(dtype)
+    best = float("inf")
+    for _ in range(8):
+        started = time.perf_counter()
+        one @ one
+        best = min(best, time.perf_counter() - started)
+    return 2048**3 / best / 1e9
+
+
+def look(name: str, *, bf16: bool) -> dict[str, Any]:
+    """Where the time of a step goes."""
+    torch.manual_seed(0)
+    network = ca.create_model(name, num_classes=10).to(memory_format=torch.channels_last).train()
+    card = ca.model_card(name)
+    count = BATCH.get(name, 16)
+    images = torch.randn(count, *card.input_size).contiguous(memory_format=torch.channels_last)
+    labels = torch.randint(0, 10, (count,))
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, fused=True)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            loss = F.cross_entropy(network(images).float(), labels)
+        loss.backward()
+        optimizer.step()
+
+    for _ in range(STEPS):
+        step()
+    started = time.perf_counter()
+    for _ in range(STEPS):
+        step()
+    seconds = (time.perf_counter() - started) / STEPS
+    with profile(activities=[ProfilerActivity.CPU]) as traced:
+        for _ in range(STEPS):
+            step()
+    spent: dict[str, float] = defaultdict(float)
+    for event in traced.key_averages():
+        spent[KINDS.get(event.key.removeprefix("aten::"), "the rest")] += event.self_cpu_time_total / 1e6 / STEPS
+    # Backwards, gradients of inputs and of weights cost as much each as forwards; those of the images are not wanted.
+    macs = [layer.macs for layer in ca.explain(name, num_classes=10).layers if layer.kind == "convolution"]
+    return {
+        "images": count, "seconds": seconds, "spent": dict(spent),
+        "macs_per_second": count * (3 * sum(macs) - macs[0]) / spent["convolutions"] / 1e9,
+    }  # fmt: skip
+
+
+def main() -> None:
+    """Measure, print, keep."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--networks", nargs="+", default=["resnet20", "resnet50_v1_5", "densenet121"])
+    parser.add_argument("--json", type=Path, default=Path("results/limits.json"))
+    options = parser.parse_args()
+    keep_freed_memory(saving=False)
+    about = machine() | {"instructions": ", ".join(instructions())}
+    print(", ".join(f"{name} {value}" for name, value in about.items()))
+    precisions = {"32": torch.float32} | ({"bf16": torch.bfloat16} if fast_bf16("cpu") else {})
+    products = {precision: product(dtype) for precision, dtype in precisions.items()}
+    print(
+        ", ".join(
+            f"a product of matrices in {p}: {rate:,.0f} thousand million a second" for p, rate in products.items()
+        )
+    )
+    kept: dict[str, Any] = {"machine": about, "product": products, "networks": {}}
+    for name in options.networks:
+        kept["networks"][name] = {}
+        for precision in precisions:
+            found = look(name, bf16=precision == "bf16")
+            total = sum(found["spent"].values())
+            shares = ", ".join(
+                f"{kind} {spent / total:.0%}"
+                for kind, spent in sorted(found["spent"].items(), key=lambda item: -item[1])
+            )
+            print(
+                f"{name} {precision}: {found['images'] / found['seconds']:,.1f} images/s; {shares}; convolutions at "
+                f"{found['macs_per_second']:,.0f}, {found['macs_per_second'] / products[precision]:.0%} of a product",
+                flush=True,
+            )
+            kept["networks"][name][precision] = found
+    options.json.write_text(json.dumps(kept, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -36,6 +36,8 @@ from convatlas.weights.load import load_weights
 NAMES = {"resnet50": "resnet50_v1_5"}
 """What we call torchvision's networks, where it is something else."""
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+PAUSE = 0.3
+"""Seconds before each batch, in which the threads of the last runtime give up waiting for more."""
 Run = Callable[[], np.ndarray]
 
 
@@ -148,6 +150,7 @@ def main() -> None:
         seconds: dict[str, list[float]] = {who: [] for who in runs}
         for _ in range(options.rounds):
             for who, run in runs.items():
+                time.sleep(PAUSE)
                 started = time.perf_counter()
                 run()
                 seconds[who].append(time.perf_counter() - started)

@@ -210,8 +210,11 @@ class ONNXRuntime(Engine):
         with quiet():
             program = torch.onnx.export(network, (self.example,), dynamo=True)
         assert program is not None
+        options = onnxruntime.SessionOptions()
+        # Or else its threads go on asking for work when a batch is done, and take the cores from whoever comes next.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         self.session = onnxruntime.InferenceSession(
-            program.model_proto.SerializeToString(), providers=["CPUExecutionProvider"]
+            program.model_proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
 
     def run(self, images: Images) -> Logits:

@@ -6,7 +6,8 @@
 All read the training photographs of `ants_bees`, cut a random window out, bring it to 224×224, mirror every other
 one, and give normalised float32 batches of 32 (ours with channels last). One thread, no workers: images a second and
 core. Each way is in a process of its own. A round is an epoch of each, in turn; the first, which warms the disk's
-cache, is left out. "From the cache" reads what `--cache` keeps decoded.
+cache, is left out. "From the cache" reads what `--cache` keeps decoded; "decoding alone" decodes whole files and makes
+no batches of them.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,8 @@ from pathlib import Path
 import torch
 
 MEAN, STD, BATCH = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 32
-Epoch = Callable[[int], Iterable[torch.Tensor]]
+Epoch = Callable[[int], Iterable[Sized]]
+"""Makes the batches of an epoch."""
 
 
 def ours(folder: Path, cache: Path | None = None) -> Epoch:
@@ -72,6 +74,14 @@ def datasets_and_pil(folder: Path) -> Epoch:
 
     loader = DataLoader(read.with_transform(each), batch_size=BATCH, shuffle=True)
     return lambda _: (rows["image"] for rows in loader)
+
+
+def decoding_alone(folder: Path) -> Epoch:
+    """Whole photographs decoded, by the library that ours uses, and nothing else."""
+    from simplejpeg import decode_jpeg
+
+    files = sorted((folder / "train").rglob("*.jpg"))
+    return lambda _: (decode_jpeg(file.read_bytes())[None] for file in files)
 
 
 def transform(kind: str) -> Callable[..., torch.Tensor]:
@@ -124,6 +134,7 @@ def main() -> None:
             "torchvision classic": partial(torchvisions, folder, "classic"),
             "torchvision v2": partial(torchvisions, folder, "v2"),
             "datasets, PIL": partial(datasets_and_pil, folder),
+            "decoding alone": partial(decoding_alone, folder),
         }
         spawn = multiprocessing.get_context("spawn")
         processes = {who: ProcessPoolExecutor(1, spawn, begin, (make,)) for who, make in ways.items()}

@@ -7,7 +7,8 @@ An epoch of photographs of ants and bees, end to end: reading, a random window a
 backward, step. torchvision's side is its references/classification/train.py, timm's its train.py, made of their own
 datasets, transforms, loaders, networks and optimisers with their defaults, but for the batch and for as many workers as
 cores; timm's changes colours besides. Ours is `convatlas train NETWORK --resized-crop 0.08 --crop 0`. Each side is in a
-process of its own; its first epoch warms up, the second counts. A round is an epoch of each; ratios are of a round.
+process of its own; its first epoch warms up, the second counts. (Of that, ours may have decoded the first steps while
+it validated, a hundredth of its time or two.) A round is an epoch of each; ratios are of a round.
 Beside the images a second stands the most memory that the process that trains held, without its workers. Where the
 processor multiplies bf16 fast, ours does, and the others, as they come, do not.
 """

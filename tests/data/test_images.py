@@ -1,13 +1,15 @@
 """Every kind of image that a real folder holds is read as what it shows."""
 
 import io
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from convatlas.data.images import Fit, Preparation, UnreadableImageError, prepare, read
+from convatlas.data.images import Fit, Preparation, UnreadableImageError, picture, prepare, read
+from convatlas.data.windows import Windows
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -95,6 +97,18 @@ def test_an_image_is_turned_as_its_exif_says(tmp_path: Path, orientation: int) -
     stored = upright if turned is None else upright.transpose(turned)
     stored.save(tmp_path / "phone.png", exif=exif)
     assert corners(prepare(tmp_path / "phone.png", (3, 16, 16), "crop")) == (RED, BLUE)
+
+
+@pytest.mark.parametrize(("kind", "value"), [(2, b"6\0\0\0"), (7, b"\6\0\0\0"), (3, b"\0\0\0\0"), (3, b"\x09\0\0\0")])
+def test_an_orientation_that_exif_does_not_know_turns_nothing(kind: int, value: bytes) -> None:
+    """Text, bytes of no kind, and numbers that are none of the eight."""
+    file, count = io.BytesIO(), 2 if kind == 2 else 1
+    exif = b"Exif\0\0II*\0" + struct.pack("<IHHHI4sI", 8, 1, 0x0112, kind, count, value, 0)
+    Image.new("RGB", (60, 50), "red").save(file, "JPEG", exif=exif)
+    window = Windows(1.0, np.array([1.0, 0.5, 0, 0]), np.array(False))
+    for shown in (None, window):
+        assert (picture(file.getvalue(), (3, 20, 24), "crop", shown)[:, :, 0] > 250).all()
+    assert read(file.getvalue()).size == (60, 50)
 
 
 def test_colour_becomes_grey_and_grey_becomes_colour() -> None:

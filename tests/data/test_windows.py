@@ -15,7 +15,7 @@ from simplejpeg import decode_jpeg
 from convatlas.data import Indexed, Splits, load_splits, open_source
 from convatlas.data.augmentation import Augmentation
 from convatlas.data.held import Wanted
-from convatlas.data.images import UnreadableImageError, picture, pixels_of, read
+from convatlas.data.images import UnreadableImageError, jpeg_pixels, picture, pixels_of, read
 from convatlas.data.mapped import Mapped
 from convatlas.data.pixels import Pixels
 from convatlas.data.windows import STEEPEST, Windows, cut_out, sides
@@ -121,6 +121,9 @@ def test_an_image_of_which_a_window_is_cut_has_the_pixels_that_pillow_gives(
         pixels = pixels_of(file.getvalue(), (channels, 90, 70), "crop", window)
         expected = read(file.getvalue(), (90, 70), "crop", window).convert(of)
         np.testing.assert_array_equal(pixels, np.asarray(expected).reshape(pixels.shape))
+        opened = Image.open(io.BytesIO(file.getvalue()))
+        quick = orientation == 1 and (mode == "L" or (mode == "RGB" and channels == 3))
+        assert (jpeg_pixels(opened, channels) is not None) is quick
 
 
 def test_a_photograph_that_pillow_can_read_in_spite_of_its_damage_is_read(shared_data: Path) -> None:

@@ -62,6 +62,7 @@ def test_all_engines_are_timed_in_turn_and_the_fastest_that_agrees_is_chosen(
             return np.ones((len(images), 10), np.float32)
 
     monkeypatch.setattr(measuring, "ENGINES", (engines.Eager, Wrong))
+    monkeypatch.setattr(measuring, "fast_bf16", lambda _: False)
     measured = measure(network, IMAGES, batch_sizes=(1, 2), seconds=0.01)
     assert [(t.engine, t.batch_size, t.agrees) for t in measured.timings] == [
         ("eager", 1, True), ("compiled", 1, False), ("eager", 2, True), ("compiled", 2, False),
@@ -127,6 +128,7 @@ def test_an_engine_that_is_not_there_is_said_and_the_others_are_timed(
     network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engines, "find_spec", lambda _: None)
+    monkeypatch.setattr(measuring, "fast_bf16", lambda _: False)
     measured = measure(network, IMAGES, batch_sizes=(1,), names=("eager", "openvino"), seconds=0.01)
     assert [t.engine for t in measured.timings] == ["eager"]
     assert "openvino cannot be found; pip install 'convatlas[openvino]'" in measured.absent[0].reason

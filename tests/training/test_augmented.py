@@ -18,6 +18,7 @@ def test_a_step_in_parts_is_augmented_mixed_and_weighted_as_a_whole_one(shapes: 
     recipe = Recipe(
         model="lenet", in_channels=3, data=str(shapes), epochs=1, batch_size=32, accumulate=1, resized_crop=0.3,
         policy="rand", colour=0.2, lighting=0.1, erase=2, erasing=0.5, mixup=0.2, cutmix=1.0, class_weights="balanced",
+        precision="32",
     )  # fmt: skip
     one = ca.train(recipe, output=tmp_path / "one", quiet=True)
     three = ca.train(replace(recipe, accumulate=3), output=tmp_path / "three", quiet=True)

@@ -21,7 +21,7 @@ from convatlas.errors import InputError
 from convatlas.training.processes import synchronize
 from convatlas.training.run import Run
 
-PLAIN = replace(QUICK, device="cpu", epochs=2, schedule="constant", warmup=0.0)
+PLAIN = replace(QUICK, device="cpu", epochs=2, schedule="constant", warmup=0.0, precision="32")
 
 
 def free_port() -> str:

@@ -1,6 +1,7 @@
 """Runs that were stopped, killed or damaged go on to what they would have been."""
 
 import errno
+import multiprocessing
 import os
 import re
 import shutil
@@ -78,6 +79,23 @@ def test_a_run_that_is_killed_at_a_step_ends_as_one_that_was_never_stopped(
     assert other is not None
     for name in ("network", "average", "best"):
         assert all(torch.equal(value, other[name][key]) for key, value in one[name].items())  # type: ignore[literal-required]
+
+
+@pytest.mark.parametrize("step", [2, 4])
+def test_windows_that_processes_cut_go_on_within_an_epoch_and_after_one_and_leave_no_process(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    recipe = Recipe(
+        model="lenet", in_channels=3, data=str(shapes), epochs=2, batch_size=16, resized_crop=0.3, mixup=0.2, workers=2
+    )
+    whole = go(recipe, tmp_path / "whole")
+    assert not multiprocessing.active_children()
+    with monkeypatch.context() as patch:
+        kill_at(step, patch)
+        with pytest.raises(Killed):
+            go(recipe, tmp_path / "parts")
+    assert not multiprocessing.active_children()
+    assert equal(whole, ca.resume(tmp_path / "parts", quiet=True))
 
 
 @pytest.mark.parametrize("damage", ["cut short", "a bit"])

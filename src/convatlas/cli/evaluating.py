@@ -122,7 +122,7 @@ def by_engine(options: EvaluateOptions, trained: Trained, images: "Preparation",
         folder=Path(options.run).expanduser() if options.run else None,
     )  # fmt: skip
     order = np.array_split(np.arange(len(pixels)), -(-len(pixels) // size))
-    batches = pixels.fetches([Wanted(some) for some in order])
+    batches = pixels.fetches([Wanted(part) for part in order])
     answers = [(torch.from_numpy(made(batch.images.numpy())), batch.labels) for batch in batches]
     logits, labels = zip(*answers, strict=True)
     return Answers(torch.cat(logits), torch.cat(labels))

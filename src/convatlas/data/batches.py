@@ -133,6 +133,6 @@ def in_order(
     layout = torch.channels_last if channels_last else torch.contiguous_format
     mine = np.array_split(np.arange(len(pixels)), shard.world)[shard.rank]
     most = -(-len(pixels) // shard.world)  # of a process: all of them go through as many batches
-    for _, images, labels in pixels.fetches([Wanted(some) for some in np.array_split(mine, -(-most // batch_size))]):
+    for _, images, labels in pixels.fetches([Wanted(part) for part in np.array_split(mine, -(-most // batch_size))]):
         images = preparation.normalize_(images.to(device).contiguous(memory_format=layout))
         yield Batch(images.contiguous(memory_format=layout), labels.to(device))

@@ -1,7 +1,7 @@
 """One image: from a file, bytes or an array to `uint8` pixels of the channels and the size a network takes."""
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -138,41 +138,30 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def orientation(image: Image.Image) -> int:
-    """How the image's EXIF has it turned and mirrored, 1 to 8."""
-    return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    """How the image's EXIF has it turned and mirrored, 1 to 8; 1 where it has something else."""
+    found = image.getexif().get(ExifTags.Base.Orientation)
+    return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
 
 def jpeg_pixels(image: Image.Image, channels: int) -> NDArray[np.uint8] | None:
     """`uint8 (H, W, C)`: what a JPEG that is only opened is decoded to; None for what Pillow has to see to.
 
-    Pillow decodes by the same library, and to the same pixels, but has four bytes each and copies them to three.
+    Pillow decodes by the same library, and where both have it alike to the same pixels, but has four bytes for each and
+    copies them to three.
     """
     if not isinstance(image, JpegImageFile) or image.mode not in (("L", "RGB") if channels == 3 else ("L",)):
+        return None
+    if orientation(image) != 1:  # to turn the pixels here takes what is gained
         return None
     assert isinstance(image.fp, io.BytesIO)
     try:
         pixels: NDArray[np.uint8] = decode_jpeg(
-            image.fp.getbuffer(), "RGB" if channels == 3 else "GRAY", fastdct=False, fastupsample=False,
+            image.fp.getvalue(), "RGB" if channels == 3 else "GRAY", fastdct=False, fastupsample=False,
             min_height=image.height, min_width=image.width,
         )  # fmt: skip
     except ValueError:  # damaged, and perhaps not too much for Pillow
         return None
-    if pixels.shape[:2] != (image.height, image.width):
-        return None
-    return TURNED.get(orientation(image), TURNED[1])(pixels)
-
-
-TURNED: Mapping[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
-    1: lambda pixels: pixels,
-    2: lambda pixels: pixels[:, ::-1],
-    3: lambda pixels: pixels[::-1, ::-1],
-    4: lambda pixels: pixels[::-1],
-    5: lambda pixels: pixels.swapaxes(0, 1),
-    6: lambda pixels: pixels[::-1].swapaxes(0, 1),
-    7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
-    8: lambda pixels: pixels[:, ::-1].swapaxes(0, 1),
-}
-"""How pixels are turned upright, by the orientations of EXIF."""
+    return pixels if pixels.shape[:2] == (image.height, image.width) else None
 
 
 def scale_down(image: Image.Image, height: int, width: int, fit: Fit, window: Windows | None) -> None:

@@ -118,7 +118,7 @@ def load_splits(
     else:
         train, val = cut(parts["train"], validation, column=1)
         how = f"{validation:.0%} of the training part cut for validation by the hash of each image"
-    if windows and isinstance(train, Mapped) and (cache is not None or not way.mapped):
+    if windows and encoded(training) and isinstance(train, Mapped) and (cache is not None or not way.mapped):
         # Whole images are for windows; what was cut off, to be looked at as it is, is held as that.
         if isinstance(val, Mapped) and "val" not in parts:
             val = way.hold(source.name, "val", val.part(classes), classes)

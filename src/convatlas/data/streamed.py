@@ -24,6 +24,8 @@ from convatlas.errors import InputError
 
 WINDOW = 4096
 """Rows among which the order is a random one; they are held, encoded."""
+OPEN = 32
+"""Units that stay open, of which a part is read; one that is opened again is read from a window before."""
 MOST = 10_000
 """Rows that are kept for validation at most,"""
 SPREAD = 16
@@ -229,6 +231,8 @@ class Shelf:
             self.held |= read
         for block in needed.tolist():
             self.held[block] = self.held.pop(block)
+        while len(self.opened) > OPEN:
+            self.opened.pop(next(iter(self.opened)))
         spare = sum(map(len, self.held.values())) - int(self.blocks.rows[needed].sum())
         while spare > WINDOW + BLOCK:
             spare -= len(self.held.pop(next(iter(self.held))))

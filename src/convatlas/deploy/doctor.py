@@ -28,6 +28,7 @@ def examine() -> list[Finding]:
     fast = instructions()
     bf16 = fast_bf16(device)
     compiler = can_compile(device)
+    few = "" if device != "cpu" or "AMX" in fast else " of small networks"
     findings = [
         Finding("processor", f"{processor('cpu')}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"),
         Finding("instructions", ", ".join(fast) or platform.machine()),
@@ -40,7 +41,7 @@ def examine() -> list[Finding]:
         ),
         Finding(
             "compiler",
-            "found: long trainings of small networks are compiled" if compiler else "none",
+            f"found: long trainings{few} are compiled" if compiler else "none",
             "" if compiler else "install g++ and Python's headers",
         ),
     ]

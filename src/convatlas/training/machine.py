@@ -74,7 +74,7 @@ def worth_compiling(network: nn.Module, size: tuple[int, int, int], *, images: i
 
 def versions() -> dict[str, str]:
     """Of what a run's numbers depend on."""
-    packages = ("convatlas", "torch", "accelerate", "numpy", "pillow")
+    packages = ("convatlas", "torch", "accelerate", "numpy", "pillow", "simplejpeg")
     return {"python": platform.python_version()} | {name: version(name) for name in packages}
 
 

@@ -124,6 +124,13 @@ def test_an_engine_that_is_lost_is_told_and_the_next_takes_its_place(
     assert "0.png" in said.out
 
 
+def test_an_engine_that_alone_is_asked_for_and_cannot_be_had_is_a_sentence(convatlas: Any, run: Run) -> None:
+    for what in ("lenet", run.directory):
+        said = convatlas("bench", what, "--engine", "int8", "--seconds", "0.01", "--batch-size", "1")
+        assert said.status == 2
+        assert "the engine int8 cannot be used: nothing was calibrated; convatlas bench RUN --int8 does it" in said.err
+
+
 def test_an_engine_that_is_not_there_is_said_and_the_others_are_timed(
     network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:

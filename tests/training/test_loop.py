@@ -312,6 +312,13 @@ def test_what_makes_figures_doubtful_is_said_before_the_training(
     assert re.search(r"only \d+ images to validate: one is \d+\.\d % of the accuracy", said)
 
 
+@pytest.mark.parametrize("name", ["in_channels", "num_classes"])
+def test_what_is_no_change_of_a_spec_is_told(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=rf"{name} is none of --changes: channels are --in-channels"):
+        ca.train(Recipe(model="lenet", data="digits", changes={name: 3}), output=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.slow
 def test_a_compiled_run_learns_as_the_eager_one_and_repeats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if not can_compile("cpu"):

@@ -74,15 +74,19 @@ def bench(words: list[str]) -> int:
     measured = measure(
         network, images, batch_sizes=sorted(set(options.batch_size)), names=names,
         device=find_device(options.device), seconds=options.seconds, folder=folder,
-        on_ready=lambda made: complain(f"{made.name} is ready for batches of {made.batch_size}", 0),
+        on_ready=lambda made: complain(f"{made.name} {made.precision} is ready for batches of {made.batch_size}", 0),
     )  # fmt: skip
-    choices = (keep_choice(measured, folder) if folder is not None else measured).choices()
+    if options.engine and not {timing.engine for timing in measured.timings} & set(options.engine):
+        raise InputError("; ".join(each.reason for each in measured.absent))
     if options.json:
         print_json(asdict(measured))
+    else:
+        print_table(table(measured))
+        for engine, precision, reason in measured.absent:
+            print(f"{engine}{' in bf16' * (precision == 'bf16')}: {reason}")
+    choices = (keep_choice(measured, folder) if folder is not None else measured).choices()
+    if options.json:
         return 0
-    print_table(table(measured))
-    for engine, precision, reason in measured.absent:
-        print(f"{engine}{' in bf16' * (precision == 'bf16')}: {reason}")
     for best in choices[:1]:
         ending = f"; predict will use it here, from {best.after:,} pictures on" if folder is not None else ""
         print(f"the fastest: {best.engine} with batches of {best.batch_size}{ending}")

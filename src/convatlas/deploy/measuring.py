@@ -37,6 +37,7 @@ class Timing:
     precision: Numbers
     batch_size: int
     images_per_second: float
+    """By the middle batch, which a neighbour that disturbs some of them leaves as it is."""
     latency: tuple[float, float, float]
     """Milliseconds a batch: of the middle one, and of the slowest tenth and hundredth."""
     prepared: float
@@ -127,7 +128,7 @@ def measure(
     """
     kinds = [engine(name) for name in names] if names else list(ENGINES)
     precisions: list[Numbers] = ["32", "bf16"] if fast_bf16(device) else ["32"]
-    if folder is not None and (folder / INT8[-1]).is_file():
+    if names or (folder is not None and (folder / INT8[-1]).is_file()):  # who asks for it is told what it lacks
         precisions.append("int8")
     timings: list[Timing] = []
     absent: dict[tuple[EngineName, Numbers], Absent] = {}
@@ -179,7 +180,7 @@ def timing(made: Engine, prepared: float, difference: float, taken: Sequence[flo
     middle, tenth, hundredth = (1000 * float(second) for second in np.quantile(taken, (0.5, 0.9, 0.99)))
     return Timing(
         engine=made.name, precision=made.precision, batch_size=made.batch_size,
-        images_per_second=made.batch_size * len(taken) / sum(taken), latency=(middle, tenth, hundredth),
+        images_per_second=1000 * made.batch_size / middle, latency=(middle, tenth, hundredth),
         prepared=prepared, difference=difference,
     )  # fmt: skip
 

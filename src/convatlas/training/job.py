@@ -215,6 +215,8 @@ def whole_folder(folder: str | None) -> str | None:
 
 def make_network(recipe: Recipe, num_classes: int, in_channels: int) -> Network:
     """The recipe's network with its first weights."""
+    if own := {"in_channels", "num_classes"} & recipe.changes.keys():
+        raise InputError(f"{own.pop()} is none of --changes: channels are --in-channels, and classes those of the data")
     network = build(recipe.model, num_classes=num_classes, in_channels=in_channels, **recipe.changes)
     if recipe.init != "paper":
         {"xavier": xavier_, "he": he_}[recipe.init](network)

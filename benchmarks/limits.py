@@ -94,11 +94,11 @@ def main() -> None:
     about = machine() | {"instructions": ", ".join(instructions())}
     print(", ".join(f"{name} {value}" for name, value in about.items()))
     precisions = {"32": torch.float32} | ({"bf16": torch.bfloat16} if fast_bf16("cpu") else {})
-    products = {precision: large(dtype) for precision, dtype in precisions.items()}
+    reached = {precision: large(dtype) for precision, dtype in precisions.items()}
     print(
-        ", ".join(f"a large convolution in {p}: {rate:,.0f} thousand million a second" for p, rate in products.items())
+        ", ".join(f"a large convolution in {p}: {rate:,.0f} thousand million a second" for p, rate in reached.items())
     )
-    kept: dict[str, Any] = {"machine": about, "large": products, "networks": {}}
+    kept: dict[str, Any] = {"machine": about, "large": reached, "networks": {}}
     for name in options.networks:
         kept["networks"][name] = {}
         for precision in precisions:
@@ -110,7 +110,7 @@ def main() -> None:
             )
             print(
                 f"{name} {precision}: {found['images'] / found['seconds']:,.1f} images/s; {shares}; convolutions at "
-                f"{found['macs_per_second']:,.0f}, {found['macs_per_second'] / products[precision]:.0%} of a large one",
+                f"{found['macs_per_second']:,.0f}, {found['macs_per_second'] / reached[precision]:.0%} of a large one",
                 flush=True,
             )
             kept["networks"][name][precision] = found

@@ -62,6 +62,15 @@ def can_compile(device: str) -> bool:
     return any(map(shutil.which, compilers)) and Path(sysconfig.get_paths()["include"], "Python.h").is_file()
 
 
+def compiles_large(device: str) -> bool:
+    """Whether large networks gain of being compiled too.
+
+    Their time is that of convolutions, which torch's compiler leaves as they are: what lies between them is worth it
+    where those are very fast, as on a GPU or by AMX.
+    """
+    return device != "cpu" or "AMX" in instructions()
+
+
 @contextmanager
 def exact() -> Iterator[None]:
     """The same numbers each time, and all their bits, on a GPU too: no choice by timing, no TF32."""

@@ -78,6 +78,13 @@ def test_windows_from_the_cache_show_what_those_of_the_files_do(
         assert torch.equal(cut(one, windows=False), cut(other, windows=False))
 
 
+def test_arrays_are_not_kept_and_that_is_said(tmp_path: Path) -> None:
+    source = open_source("digits")
+    splits = load_splits(source, size=(1, 8, 8), fit="crop", validation=0.2, cache=tmp_path / "cache")
+    assert splits.held == f"decoded, in memory; in arrays is nothing to decode, and nothing is kept in {tmp_path}/cache"
+    assert not (tmp_path / "cache").exists()
+
+
 def test_a_second_run_decodes_nothing_and_a_changed_file_is_decoded_anew(
     photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,8 @@
 
 import multiprocessing
 import os
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from itertools import islice
@@ -81,7 +83,7 @@ def test_what_cannot_be_read_is_passed_over_at_first_and_refused_once_the_run_go
     with pytest.raises(InputError, match=r"cut\.png cannot be read as an image: .*; leave out --strict"):
         held(shapes, "mapped", strict=True)
     Path(mapped.train.names[3]).write_bytes(b"")  # type: ignore[attr-defined]
-    with pytest.raises(InputError, match=r"cannot be read any more \(it is of no known kind\), and could be when"):
+    with pytest.raises(InputError, match=r"cannot be read any more \(it is of no known kind\), .* convatlas resume"):
         list(mapped.train.fetches([Wanted(np.arange(5))]))
 
 
@@ -128,6 +130,36 @@ def test_the_processes_go_on_from_epoch_to_epoch_with_windows_of_each(shapes: Pa
         (alone,) = replace(batches, pixels=replace(train, workers=0)).steps(number, number + 1)
         assert torch.equal(step.parts[0].images, alone.parts[0].images)
         assert step.images == alone.images == len(alone.parts[0].labels)
+
+
+SPAWNED = """
+import multiprocessing, sys
+import numpy as np, torch
+from dataclasses import replace
+from functools import partial
+from convatlas.data import load_splits, open_source
+from convatlas.data.augmentation import Augmentation
+from convatlas.data.held import Wanted
+
+if __name__ == "__main__":
+    multiprocessing.set_start_method(sys.argv[2])
+    source, options = open_source(sys.argv[1]), dict(fit="crop", validation=0.2, loading="mapped", workers=2)
+    train = load_splits(source, size=(3, 16, 16), windows=True, **options).train
+    cut = partial(Augmentation(resized_crop=0.3, flip=True).windows, seed=1, epoch=2)
+    wanted = [Wanted(index, cut) for index in np.array_split(np.arange(len(train)), 5)]
+    for one, other in zip(train.fetches(wanted), replace(train, workers=0).fetches(wanted), strict=True):
+        assert torch.equal(one.images, other.images)
+    print("alike")
+"""
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_processes_that_are_not_forked_decode_alike(shapes: Path, tmp_path: Path, method: str) -> None:
+    """As they are started on macOS and Windows, and from Python 3.14 on everywhere."""
+    (tmp_path / "script.py").write_text(SPAWNED)
+    command = [sys.executable, str(tmp_path / "script.py"), str(shapes), method]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.stdout == "alike\n", done.stderr
 
 
 def test_processes_leave_torchs_generator_as_it_was(shapes: Path) -> None:

@@ -180,6 +180,11 @@ def test_predict_takes_what_bench_found_for_full_batches_and_answers_alike(
         assert one.labels == other.labels
         assert one.probabilities == pytest.approx(other.probabilities, abs=1e-4)
     assert [choice.engine for choice in fast.engines] == [HERE[-1].name]
+    noise_files = [tmp_path / f"{i}.png" for i in range(len(pictures))]
+    for picture, file in zip(pictures, noise_files, strict=True):
+        picture.save(file)
+    assert f"answered by {HERE[-1].name} in float32, 5 pictures" in convatlas("predict", folder, *noise_files).err
+    assert "answered" not in convatlas("predict", folder, noise_files[0]).err
     monkeypatch.setattr(classifier, "PIXELS", 1)  # pictures so large that PyTorch would get one at a time
     large = ca.load(folder)
     large.predict(pictures)
@@ -214,7 +219,11 @@ def test_eight_bits_are_checked_before_they_are_used_and_refused_where_they_lose
     with pytest.raises(InputError, match="nothing was calibrated; convatlas bench RUN --int8 does it"):
         ca.load(folder, engine="int8").predict(Image.new("L", (28, 28)))
     monkeypatch.undo()
+    with monkeypatch.context() as learned:
+        learned.setattr(quantizing.Checked, "commonest", 0)
+        assert "commonest" not in convatlas(*words, "--most-loss", "5").err
     said = convatlas(*words, "--most-loss", "5")
+    assert "of the commonest class, so that the network has learned little" in said.err  # as this one, in an epoch
     assert said.status == 0, said.err
     found = re.search(r"calibrated on (\d+) images .*: (\d+) of (\d+) others .*, and (\d+) in float32", said.err)
     assert found

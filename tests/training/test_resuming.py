@@ -171,6 +171,9 @@ def test_a_run_that_was_killed_at_once_tells_a_changed_recipe_and_finds_data_tha
     with pytest.raises(InputError, match=r"lr was 0\.1 and is 0\.001"):
         ca.resume(run.directory, quiet=True)
     moved = shapes.rename(tmp_path / "moved")
+    (run.directory / "recipe.yaml").write_text(yaml.safe_dump(written))
+    with pytest.raises(InputError, match=r"is not there any more; .* where it is now as data in .*recipe\.yaml"):
+        ca.resume(run.directory, quiet=True)
     (run.directory / "recipe.yaml").write_text(yaml.safe_dump(written | {"data": str(moved)}))
     assert equal(ca.resume(run.directory, quiet=True), go(replace(recipe, data=str(moved)), tmp_path / "whole"))
 

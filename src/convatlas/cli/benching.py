@@ -88,7 +88,8 @@ def bench(words: list[str]) -> int:
     if options.json:
         return 0
     for best in choices[:1]:
-        ending = f"; predict will use it here, from {best.after:,} pictures on" if folder is not None else ""
+        since = f", from {best.after:,} pictures on" if best.after else ""
+        ending = f"; predict will use it here{since}" if folder is not None else ""
         print(f"the fastest: {best.engine} with batches of {best.batch_size}{ending}")
     return 0
 
@@ -128,6 +129,11 @@ def make_int8(options: BenchOptions) -> None:
         f"in eight bits, calibrated on {checked.calibrated_on} images of {source.name}, {part}: {checked.right:,} of "
         f"{checked.checked_on:,} others named rightly, and {checked.right_in_float32:,} in float32", 0,
     )  # fmt: skip
+    if checked.right_in_float32 <= checked.commonest:
+        complain(
+            f"{checked.commonest:,} are of the commonest class, so that the network has learned little, and the "
+            "comparison says little", 0,
+        )  # fmt: skip
 
 
 def table(measured: "Measured") -> "Table":

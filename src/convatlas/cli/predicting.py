@@ -11,6 +11,7 @@ from tyro.conf import Positional, arg
 
 from convatlas.cli.words import Device, complain, parse, print_json, warnings_said
 from convatlas.errors import InputError
+from convatlas.wording import some
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +71,13 @@ def predict(words: list[str]) -> int:
             print(f"{path}  " + "  ".join(f"{label} {100 * p:.1f} %" for label, p in pairs))
     if options.json:
         print_json(listed)
+    if set(classifier.answered) - {("eager", "32")}:
+        named = {"32": "float32"}
+        shares = (
+            f"{name} in {named.get(numbers, numbers)}, {some(count, 'picture')}"
+            for (name, numbers), count in classifier.answered.items()
+        )
+        complain(f"answered by {'; '.join(shares)}", 0)
     if unread == len(paths):
         raise InputError("none of the pictures can be read")
     return 0

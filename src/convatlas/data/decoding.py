@@ -163,7 +163,8 @@ def in_processes(
         if "DataLoader worker" not in str(error):
             raise
         raise InputError(
-            f"a process that decodes images has died ({' '.join(str(error).split())}); choose fewer --workers"
+            f"a process that decodes images has died ({' '.join(str(error).split())}), for want of memory, or since "
+            "a file was cut short while it was read; choose fewer --workers, and go on with convatlas resume"
         ) from error
 
 

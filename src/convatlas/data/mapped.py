@@ -103,7 +103,8 @@ class Mapped(Indexed):
         for i, reason in decoded.unread:
             name = self.names[wanted.which[i]]
             raise InputError(
-                f"{name} cannot be read any more ({reason}), and could be when the run began; put it back as it was"
+                f"{name} cannot be read any more ({reason}), and could be when the run began; put it back as it was, "
+                "and go on with convatlas resume"
             )
         return decoded.images
 

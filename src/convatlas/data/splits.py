@@ -95,6 +95,9 @@ def load_splits(
     check_classes(set(training.labels), source.name)
     classes = source.class_list()
 
+    uncached = ""
+    if cache is not None and not encoded(training):
+        cache, uncached = None, f"; in arrays is nothing to decode, and nothing is kept in {cache}"
     way = holding(
         sum(len(part) for part in source.parts.values()), size=size, fit=fit, strict=strict, loading=loading,
         workers=workers, on_images=on_images, cache=cache,
@@ -124,7 +127,8 @@ def load_splits(
             val = way.hold(source.name, "val", val.part(classes), classes)
         if isinstance(test, Mapped) and "test" not in parts:
             test = way.hold(source.name, "test", test.part(classes), classes)
-    return Splits(train=train, val=val, test=test, classes=classes, how=how, skipped=skipped, held=trained.words)
+    held = f"{trained.words}{uncached}"
+    return Splits(train=train, val=val, test=test, classes=classes, how=how, skipped=skipped, held=held)
 
 
 def stream_splits(

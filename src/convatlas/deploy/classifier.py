@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -17,7 +18,7 @@ from PIL import Image
 
 from convatlas.data.decoding import made_ahead
 from convatlas.data.images import Raw, UnreadableImageError
-from convatlas.deploy.engines import Engine, EngineName, engine
+from convatlas.deploy.engines import Engine, EngineName, Numbers, engine
 from convatlas.deploy.measuring import Choice, kept_choices
 from convatlas.network import Network
 from convatlas.weights.bundle import Bundle, load_trained
@@ -89,7 +90,8 @@ class Classifier(
         """Faster engines, the fastest first."""
         self.asked = engine and Choice(engine, "int8" if engine == "int8" else "32", self.eager.batch_size)
         self.engines: dict[Choice, Engine] = {}
-        self.answered = 0
+        self.answered = Counter[tuple[EngineName, Numbers]]()
+        """How many pictures each engine was asked about, in which numbers."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -121,7 +123,7 @@ class Classifier(
         """What answers so many pictures: what was named, or the fastest if they fill its batch and it pays by now."""
         if self.asked:
             return self.ready(self.asked)
-        while self.choices and count >= self.choices[0].batch_size and self.answered >= self.choices[0].after:
+        while self.choices and count >= self.choices[0].batch_size and self.answered.total() >= self.choices[0].after:
             try:
                 return self.ready(self.choices[0])
             except Exception as error:  # whatever a runtime raises
@@ -187,8 +189,9 @@ class Classifier(
 
     def _probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """`uint8 (N, C, H, W) -> float32 (N, K)`."""
-        logits = torch.from_numpy(self.engine_for(len(pixels))(pixels))
-        self.answered += len(pixels)
+        answering = self.engine_for(len(pixels))
+        logits = torch.from_numpy(answering(pixels))
+        self.answered[answering.name, answering.precision] += len(pixels)
         probabilities: NDArray[np.float32] = logits.softmax(1).numpy()
         return probabilities
 

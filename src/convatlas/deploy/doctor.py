@@ -9,7 +9,7 @@ import psutil
 import torch
 
 from convatlas.deploy.engines import ENGINES, EightBits
-from convatlas.devices import can_compile, fast_bf16, find_device, instructions, processor
+from convatlas.devices import can_compile, compiles_large, fast_bf16, find_device, instructions, processor
 
 
 class Finding(NamedTuple):
@@ -28,7 +28,7 @@ def examine() -> list[Finding]:
     fast = instructions()
     bf16 = fast_bf16(device)
     compiler = can_compile(device)
-    few = "" if device != "cpu" or "AMX" in fast else " of small networks"
+    few = "" if compiles_large(device) else " of small networks"
     findings = [
         Finding("processor", f"{processor('cpu')}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"),
         Finding("instructions", ", ".join(fast) or platform.machine()),

@@ -29,6 +29,8 @@ class Checked(NamedTuple):
     checked_on: int
     right: int
     right_in_float32: int
+    commonest: int
+    """How many of those are of the commonest class, and would be named rightly by saying that of all."""
 
     @property
     def loss(self) -> float:
@@ -63,7 +65,10 @@ def quantize(
         eager = engine("eager")(network, images, batch_size=BATCH)
         eight = engine("int8")(network, images, batch_size=BATCH, precision="int8", folder=Path(made))
         right, before = (int((each(others).argmax(1) == expected).sum()) for each in (eight, eager))
-        checked = Checked(calibrated_on=count, checked_on=len(others), right=right, right_in_float32=before)
+        checked = Checked(
+            calibrated_on=count, checked_on=len(others), right=right, right_in_float32=before,
+            commonest=int(np.bincount(expected).max()),
+        )  # fmt: skip
         if checked.loss > most_loss:
             raise WorkError(
                 f"in eight bits {right:,} of {len(others):,} images are named rightly, and {before:,} in float32: "

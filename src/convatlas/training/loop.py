@@ -134,6 +134,11 @@ def go_on(run: Run, shard: Shard, display: Display, *, asked: Recipe | None = No
     if (run.directory / "results.json").is_file() and run.results["status"] == "done":
         display.say(f"{run.directory} has ended already; there is nothing to go on with")
         return run
+    if Path(recipe.data).is_absolute() and not Path(recipe.data).exists():
+        raise InputError(
+            f"{recipe.data}, which {run.directory} learns from, is not there any more; put it back, or write where it "
+            f"is now as data in {run.directory / 'recipe.yaml'}"
+        )
     with run.held() if shard.rank == 0 else nullcontext():
         saved = run.load_state(display.say)
         job = prepare(recipe, display, shard, begun=saved is not None)

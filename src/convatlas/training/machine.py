@@ -14,7 +14,7 @@ import psutil
 import torch
 from torch import nn
 
-from convatlas.devices import Precision, can_compile, fast_bf16, find_device, instructions, processor
+from convatlas.devices import Precision, can_compile, compiles_large, fast_bf16, find_device, processor
 from convatlas.errors import InputError
 from convatlas.training.recipe import Recipe
 from convatlas.wording import some
@@ -23,10 +23,9 @@ COMPILED_FROM = 1_500_000
 """Images that a run trains on, epoch after epoch, from which compiling its network pays: a LeNet gains a fifth, which
 is then what the first compilation on a machine takes; the next one comes out of its cache."""
 
-
 SMALL = 10_000_000
-"""Multiply-adds for an image up to which a network is worth compiling on a processor without AMX. In larger ones the
-time is that of convolutions, which are not compiled: a ResNet-20 (41 million) and a ResNet-50 gain nothing."""
+"""Multiply-adds for an image up to which a network is worth compiling where large ones are not: a ResNet-20 (41
+million) and a ResNet-50 gain nothing without AMX."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +64,7 @@ def worth_compiling(network: nn.Module, size: tuple[int, int, int], *, images: i
     """Whether a network gains more of being compiled than that takes, in a run on so many images of `size`."""
     if images < COMPILED_FROM or not can_compile(device):
         return False
-    if device != "cpu" or "AMX" in instructions():
+    if compiles_large(device):
         return True
     from convatlas.explanation.explain import explain
 

@@ -102,7 +102,8 @@ def page(profiler: profile, seconds: float, *, traced: int, warm: int) -> str:
         "",
         f"Over {some(traced, 'step')}, after {some(warm, 'other')}: {step:.2f} ms a step, by the clock of the process "
         "that trains.",
-        "What a GPU does while that goes on counts where it is waited for.",
+        "What a GPU does while that goes on counts where it is waited for. The rest lies between the parts: losses and",
+        "right answers are counted, checkpoints written, and the profile itself kept.",
         "",
         "| part | ms a step | share |",
         "| --- | ---: | ---: |",

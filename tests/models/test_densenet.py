@@ -99,17 +99,21 @@ def test_the_least_image_leaves_a_pixel_for_the_last_of_its_blocks(blocks: int, 
         unchecked(torch.zeros(1, 3, size - 1, size - 1))
 
 
-def trained(network: Network, images: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Logits, gradients and statistics after a training step."""
+def trained(network: Network, images: torch.Tensor, *, fast: bool) -> dict[str, torch.Tensor]:
+    """Logits, gradients and statistics after a training step, in bf16 and channels last if `fast`."""
     torch.manual_seed(1)  # the same dropout on both sides
     x = images.clone().requires_grad_()
-    logits = network.train()(x)
+    if fast:
+        network = network.to(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16, enabled=fast):
+        logits = network.train()(x).float()
     torch.nn.functional.cross_entropy(logits, torch.arange(len(x)) % network.num_classes).backward()
     assert x.grad is not None
     gradients = {f"{key}.grad": p.grad for key, p in network.named_parameters() if p.grad is not None}
     return {"logits": logits.detach(), "x.grad": x.grad, **gradients, **dict(network.named_buffers())}
 
 
+@pytest.mark.parametrize("fast", [False, True])
 @pytest.mark.parametrize(
     ("name", "changes", "shape"),
     [
@@ -121,12 +125,12 @@ def trained(network: Network, images: torch.Tensor) -> dict[str, torch.Tensor]:
     ],
 )
 def test_saving_memory_changes_no_logit_no_gradient_and_no_statistic(
-    name: str, changes: dict[str, float], shape: tuple[int, ...]
+    name: str, changes: dict[str, float], shape: tuple[int, ...], fast: bool
 ) -> None:
     plain, saving = build(name, **changes), build(name, **changes, saving=True)
     saving.load_state_dict(plain.state_dict())
     images = torch.randn(shape)
-    expected, found = trained(plain, images), trained(saving, images)
+    expected, found = trained(plain, images, fast=fast), trained(saving, images, fast=fast)
     assert expected.keys() == found.keys()
     assert sum(key.endswith(".grad") for key in expected) == len(list(plain.parameters())) + 1
     for key, value in expected.items():

@@ -30,7 +30,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from convatlas.cli.evaluating import EvaluateOptions, from_run
 from convatlas.data import load_part, open_source
 from convatlas.data.images import Preparation
 from convatlas.deploy.engines import ENGINES, EightBits, Engine
@@ -38,6 +37,7 @@ from convatlas.deploy.quantizing import quantize, write_eight_bits
 from convatlas.devices import fast_bf16, instructions, processor
 from convatlas.models import build
 from convatlas.network import Network
+from convatlas.training.evaluation import of_run
 from convatlas.weights.load import load_weights
 
 NAMES = {"resnet50": "resnet50_v1_5"}
@@ -132,7 +132,7 @@ def learned(name: str, data: Path) -> Trained:
     with tempfile.TemporaryDirectory() as folder:
         words = ["train", name, "--data", str(data), "--size", "224", *TRAINING, "--output", f"{folder}/run"]
         subprocess.run([sys.executable, "-m", "convatlas", *words], check=True, stderr=subprocess.DEVNULL)
-        bundle, network, source, held_out = from_run(EvaluateOptions(run=f"{folder}/run"), f"{folder}/run")
+        bundle, network, source, held_out = of_run(f"{folder}/run")
     images = bundle.images
     _, held = load_part(source, classes=bundle.classes, size=images.size, fit=images.fit, held_out=held_out)
     pixels, labels = held.at(np.arange(len(held))).numpy(), held.labels.numpy()

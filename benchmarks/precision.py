@@ -85,8 +85,11 @@ def main() -> None:
     options = parser.parse_args()
     about = machine()
     print(", ".join(f"{name} {value}" for name, value in about.items()))
-    kept = json.loads(options.json.read_text()) if options.json.is_file() and options.only else {"works": {}}
-    kept["machine"] = about
+    kept: dict[str, Any] = {"machine": about, "works": {}}
+    if options.only and options.json.is_file():
+        before = json.loads(options.json.read_text())
+        same = all(before["machine"][name] == about[name] for name in ("processor", "torch"))
+        kept["works"] = before["works"] if same else {}
     for work in WORKS:
         if options.only and work.model not in options.only:
             continue

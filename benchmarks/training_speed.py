@@ -36,7 +36,7 @@ from convatlas.devices import processor
 from convatlas.training import machine as machines
 from convatlas.training.recipes import own
 
-TARGET = 2.5
+TARGET = 3.0
 """How many times the tutorial's images a second ours is to reach."""
 EPOCHS = 2
 """The first warms up, and the last is timed."""

@@ -5,16 +5,19 @@ import platform
 import shutil
 import sysconfig
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+import psutil
 import torch
 
 from convatlas.errors import InputError
 
 Precision = Literal["32", "bf16"]
+PROCESS_GROUPS, CONTROL_GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
+"""Where Linux says what group a process is of, and what a group may have (control groups, version 2)."""
 INSTRUCTIONS = {"amx_bf16": "AMX", "avx512_bf16": "AVX-512 BF16", "avx512_f": "AVX-512", "avx2": "AVX2"}
 """What makes processors fast at networks, by torch's names and in words, the fastest first."""
 
@@ -26,6 +29,37 @@ def find_device(asked: str) -> str:
     if not there.get(device):
         raise InputError(f"there is no {device} on this machine; leave out --device {device}")
     return device
+
+
+def cores() -> int:
+    """How many of the machine's cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def free_memory() -> int:
+    """Bytes that could still be taken: of the machine, or what the process's control group leaves of them."""
+    free = int(psutil.virtual_memory().available)
+    with suppress(OSError, StopIteration):
+        lines = PROCESS_GROUPS.read_text().splitlines()
+        group = CONTROL_GROUPS / next(line[3:] for line in lines if line.startswith("0::")).lstrip("/")
+        for folder in (group, *group.parents):
+            with suppress(OSError, ValueError):  # it has no limit, or is none
+                most = int((folder / "memory.max").read_text())
+                statistics = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+                used = int((folder / "memory.current").read_text()) - int(statistics["inactive_file"])
+                free = min(free, max(0, most - used))
+    return free
+
+
+@contextmanager
+def out_of_memory(smaller: str = "--batch-size or --size") -> Iterator[None]:
+    """Turn what torch and NumPy raise when memory runs out into an InputError, which names what to choose smaller."""
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise
+        raise InputError(f"the memory ran out; choose a smaller {smaller}") from error
 
 
 def processor(device: str) -> str:

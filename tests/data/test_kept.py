@@ -99,6 +99,9 @@ def test_a_second_run_decodes_nothing_and_a_changed_file_is_decoded_anew(
     assert [Path(image.name).name for image in again.skipped] == ["cut.png"]
     assert again.skipped == first.skipped
     assert again.fingerprint() == first.fingerprint()
+    monkeypatch.chdir(photographs.parent)
+    assert held(Path(photographs.name), cache).fingerprint() == first.fingerprint()
+    assert len(list(cache.iterdir())) == 1  # as it is found by any path
     changed = photographs / "bees" / "3.png"
     Image.new("RGB", (50, 50)).save(changed)
     os.utime(changed, (1, 1))

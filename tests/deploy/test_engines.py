@@ -22,7 +22,7 @@ from convatlas.deploy.measuring import Choice, Measured, Timing, keep_choice, ke
 from convatlas.errors import InputError
 from convatlas.network import Network
 from convatlas.training.run import Run
-from convatlas.weights.bundle import load_trained
+from convatlas.weights.bundle import fingerprint, load_trained
 
 IMAGES = Preparation(size=(3, 32, 32), mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
 HERE = [kind for kind in ENGINES if kind.lacks("cpu", kind.precisions[0]) is None and kind.name != "int8"]
@@ -71,22 +71,28 @@ def test_all_engines_are_timed_in_turn_and_the_fastest_that_agrees_is_chosen(
     fastest = max((t for t in measured.timings if t.agrees), key=lambda t: t.images_per_second)
     assert fastest.engine == measured.choices()[0].engine == "eager"
     keep_choice(measured, tmp_path)
-    assert kept_choices(tmp_path, "cpu") == [Choice("eager", "32", fastest.batch_size)]
+    assert kept_choices(tmp_path, "cpu", network) == [Choice("eager", "32", fastest.batch_size)]
+    other = ca.create_model("resnet20").eval()
+    assert kept_choices(tmp_path, "cpu", other) == []  # of a run that has gone on, say
     content = json.loads((tmp_path / "engine.json").read_text())
     content["machine"]["processor"] = "another"
     (tmp_path / "engine.json").write_text(json.dumps(content))
-    assert kept_choices(tmp_path, "cpu") == []
+    assert kept_choices(tmp_path, "cpu", network) == []
 
 
-def test_what_was_measured_before_stays_where_it_is_not_measured_again(tmp_path: Path) -> None:
-    here = machine_of("cpu")
-    all_of_them = Measured(machine=here, timings=[timed("eager", 10), timed("openvino", 30)], absent=())
-    keep_choice(all_of_them, tmp_path)
-    again = keep_choice(Measured(machine=here, timings=[timed("eager", 20)], absent=()), tmp_path)
+def measured_here(network: Network, *timings: Timing) -> Measured:
+    return Measured(machine=machine_of("cpu"), weights=fingerprint(network), timings=timings, absent=())
+
+
+def test_what_was_measured_before_stays_where_it_is_not_measured_again(network: Network, tmp_path: Path) -> None:
+    keep_choice(measured_here(network, timed("eager", 10), timed("openvino", 30)), tmp_path)
+    again = keep_choice(measured_here(network, timed("eager", 20)), tmp_path)
     assert [(t.engine, t.images_per_second) for t in again.timings] == [("eager", 20), ("openvino", 30)]
-    assert [choice.engine for choice in kept_choices(tmp_path, "cpu")] == ["openvino", "eager"]
-    elsewhere = Measured(machine=here | {"processor": "another"}, timings=[timed("eager", 1)], absent=())
-    assert len(keep_choice(elsewhere, tmp_path).timings) == 1
+    assert [choice.engine for choice in kept_choices(tmp_path, "cpu", network)] == ["openvino", "eager"]
+    one = measured_here(network, timed("eager", 1))
+    for changed in (replace(one, machine=one.machine | {"processor": "another"}), replace(one, weights="others")):
+        keep_choice(again, tmp_path)
+        assert len(keep_choice(changed, tmp_path).timings) == 1
 
 
 def timed(name: str, rate: float, *, prepared: float = 0.0, batch_size: int = 4) -> Timing:
@@ -98,7 +104,8 @@ def timed(name: str, rate: float, *, prepared: float = 0.0, batch_size: int = 4)
 
 def test_a_faster_engine_is_taken_when_so_many_pictures_have_come_that_it_pays(run: Run) -> None:
     timings = [timed("eager", 100), timed("compiled", 400, prepared=30), timed("openvino", 200, prepared=1)]
-    choices = Measured(machine={}, timings=[*timings, timed("onnxruntime", 50)], absent=()).choices()
+    noise = timed("onnxruntime", 104)  # which is no gain
+    choices = Measured(machine={}, weights="", timings=[*timings, noise], absent=()).choices()
     # Each picture saves 10 - 2.5 and 10 - 5 ms, by which 30 s and 1 s are made up.
     assert choices == [
         Choice("compiled", "32", 4, 4000), Choice("openvino", "32", 4, 200), Choice("eager", "32", 4, 0)
@@ -108,20 +115,90 @@ def test_a_faster_engine_is_taken_when_so_many_pictures_have_come_that_it_pays(r
     assert {choice.engine for choice in few.engines} == {"eager"}
 
 
+@pytest.mark.parametrize("fails", ["prepare", "run"])
 def test_an_engine_that_is_lost_is_told_and_the_next_takes_its_place(
-    run: Run, tmp_path: Path, convatlas: Callable[..., Any]
+    run: Run, tmp_path: Path, convatlas: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, fails: str
 ) -> None:
     folder = shutil.copytree(run.directory, tmp_path / "run")
-    keep_choice(
-        Measured(machine=machine_of("cpu"), timings=[replace(timed("int8", 9), batch_size=1)], absent=()), folder
-    )
+    lost = HERE[-1]
+    keep_choice(measured_here(load_trained(folder)[1], timed(lost.name, 9, batch_size=1)), folder)
     Image.new("L", (28, 28)).save(tmp_path / "0.png")
+    before = convatlas("predict", folder, tmp_path / "0.png", "--engine", "eager")
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("out of order\n  at line 3")
+
+    monkeypatch.setattr(lost, fails, broken)
     said = convatlas("predict", folder, tmp_path / "0.png")
     assert said.status == 0
-    assert "int8, the fastest engine that was found, cannot be used any more" in said.err
-    assert "what was next takes its place" in said.err
-    assert len(said.err.splitlines()) == 1
-    assert "0.png" in said.out
+    assert said.err == (
+        f"convatlas: the engine {lost.name} cannot be used: it does not take lenet (out of order); it was the fastest "
+        "here, and the next takes its place\n"
+    )
+    assert said.out == before.out
+    for words in (("predict", folder, tmp_path / "0.png"), ("evaluate", folder)):
+        said = convatlas(*words, "--engine", lost.name)  # what is named is not replaced
+        assert said.status == 2
+        assert said.err == f"convatlas: the engine {lost.name} cannot be used: it does not take lenet (out of order)\n"
+
+
+def test_what_cannot_be_asked_of_a_classifier_is_said(run: Run) -> None:
+    with pytest.raises(InputError, match="there is no engine tensorrt; choose eager, compiled, openvino"):
+        ca.load(run.directory, engine="tensorrt")  # type: ignore[arg-type]
+    classifier = ca.load(run.directory, device="auto")
+    with pytest.raises(ValueError, match="top is at least 1, and not 0"):
+        classifier.predict(Image.new("L", (28, 28)), top=0)
+
+
+def test_bench_takes_the_network_for_a_name_even_where_a_folder_has_it(
+    run: Run, tmp_path: Path, convatlas: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(run.directory, tmp_path / "lenet")
+    monkeypatch.chdir(tmp_path)
+    quick = ("--engine", "eager", "--batch-size", "1", "--seconds", "0.01")
+    said = convatlas("bench", "lenet", *quick, "--json")
+    assert json.loads(said.out)["choices"][0]["engine"] == "eager"
+    assert not (folder / "engine.json").exists()
+    assert convatlas("bench", "./lenet", *quick).status == 0
+    assert (folder / "engine.json").exists()
+
+
+def test_a_classifier_of_zeros_agrees_with_itself() -> None:
+    zeros = ca.create_model("resnet20").eval()
+    torch.nn.init.zeros_(zeros.fc.weight)  # type: ignore[arg-type, union-attr]
+    torch.nn.init.zeros_(zeros.fc.bias)  # type: ignore[arg-type, union-attr]
+    measured = measure(zeros, IMAGES, batch_sizes=(1,), names=("eager",), seconds=0.01)
+    assert [t.difference for t in measured.timings if t.precision == "32"] == [0]
+    assert measured.choices()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--batch-size", "1000000000"), "the memory ran out; choose a smaller --batch-size"),
+        (("--seconds", "nan"), "--seconds is above 0, and not nan"),
+        (("--int8", "--most-loss", "nan"), "--most-loss is from 0 to 100 points, and not nan"),
+    ],
+)
+def test_what_bench_cannot_do_is_a_sentence(
+    convatlas: Callable[..., Any], words: tuple[str, ...], sentence: str
+) -> None:
+    said = convatlas("bench", "resnet20", "--engine", "eager", *words)
+    assert said.status == 2
+    assert said.err == f"convatlas: {sentence}\n"
+
+
+@pytest.mark.slow
+def test_a_network_is_compiled_for_each_of_many_sizes() -> None:
+    """Of which torch, left to itself, compiles eight of a class."""
+    from torch._dynamo.utils import counters
+
+    network = ca.create_model("lenet").eval()
+    images = Preparation(size=(1, 28, 28), mean=(0.5,), std=(0.5,))
+    before = counters["stats"]["unique_graphs"]
+    for batch_size in range(1, 11):
+        engine("compiled")(network, images, batch_size=batch_size)
+    assert counters["stats"]["unique_graphs"] - before == 10
 
 
 def test_an_engine_that_alone_is_asked_for_and_cannot_be_had_is_a_sentence(convatlas: Any, run: Run) -> None:
@@ -157,7 +234,7 @@ def test_a_network_that_an_engine_does_not_take_is_said(network: Network, monkey
 
     monkeypatch.setattr(measuring, "ENGINES", (engines.Eager, Broken))
     measured = measure(network, IMAGES, batch_sizes=(1,), seconds=0.01)
-    assert measured.absent[0].reason == "it does not take resnet20: no such operation"
+    assert measured.absent[0].reason.endswith("it does not take resnet20 (no such operation)")
 
 
 @pytest.mark.skipif(len(HERE) < 3, reason="neither OpenVINO nor ONNX Runtime is installed")
@@ -171,9 +248,7 @@ def test_predict_takes_what_bench_found_for_full_batches_and_answers_alike(
     assert {t["engine"] for t in json.loads((folder / "engine.json").read_text())["timings"]} == {
         "eager", HERE[-1].name
     }  # fmt: skip
-    keep_choice(
-        Measured(machine=machine_of("cpu"), timings=[timed(HERE[-1].name, 1e9, batch_size=2)], absent=()), folder
-    )
+    keep_choice(measured_here(load_trained(folder)[1], timed(HERE[-1].name, 1e9, batch_size=2)), folder)
     pictures = [Image.fromarray(picture) for picture in noise(5)[:, 0]]
     fast, plain = ca.load(folder), ca.load(folder, engine="eager")
     for one, other in zip(fast.predict(pictures, top=3), plain.predict(pictures, top=3), strict=True):
@@ -228,10 +303,22 @@ def test_eight_bits_are_checked_before_they_are_used_and_refused_where_they_lose
     found = re.search(r"calibrated on (\d+) images .*: (\d+) of (\d+) others .*, and (\d+) in float32", said.err)
     assert found
     assert int(found[1]) + int(found[3]) == run.results["test"]["total"]
+    monkeypatch.setattr(quantizing.Checked, "loss", 1.5)
+    kept = {name: (folder / name).read_bytes() for name in engines.INT8}
+    assert convatlas(*words).status == 1
+    assert not list(folder.glob("int8*"))  # what was accepted before is not used either
+    assert "int8" not in {choice.engine for choice in ca.load(folder).choices}
+    monkeypatch.undo()
+    for name, content in kept.items():
+        (folder / name).write_bytes(content)
     digits = [Image.fromarray(picture) for picture in noise(5)[:, 0]]
     fast, plain = (ca.load(folder, engine=name).predict(digits) for name in ("int8", "eager"))
     for one, other in zip(fast, plain, strict=True):
         assert one.probability == pytest.approx(other.probability, abs=0.1)
+    bundle, network = load_trained(folder)
+    bundle.save(folder, {name: 2 * value for name, value in network.state_dict().items()})  # as by a run that goes on
+    with pytest.raises(InputError, match="the run has other weights by now than were calibrated; convatlas bench RUN"):
+        ca.load(folder, engine="int8").predict(digits)
 
 
 def test_the_doctor_names_every_engine(convatlas: Callable[..., Any]) -> None:

@@ -17,7 +17,7 @@ import torch
 from trained import QUICK, equal, go, wait_for, weights, without_time
 
 import convatlas as ca
-from convatlas import Recipe
+from convatlas import Recipe, devices
 from convatlas.devices import can_compile
 from convatlas.errors import InputError, WorkError
 from convatlas.models import build
@@ -381,7 +381,7 @@ def test_short_runs_are_not_compiled_and_no_run_is_that_forbids_it(
 def test_a_network_is_compiled_where_it_gains_by_that(
     name: str, has: tuple[str, ...], images: int, worth: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine, "instructions", lambda: has)
+    monkeypatch.setattr(devices, "instructions", lambda: has)
     monkeypatch.setattr(machine, "can_compile", lambda _: True)
     with torch.device("meta"):
         network = build(name)

@@ -1,5 +1,6 @@
 """`convatlas bench`."""
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -55,22 +56,20 @@ def bench(words: list[str]) -> int:
     options = parse(BenchOptions, "bench", words)
     if not options.batch_size or min(options.batch_size) < 1:
         raise InputError("--batch-size takes whole numbers from 1 on")
-    if options.seconds <= 0:
+    if not 0 < options.seconds < math.inf:
         raise InputError(f"--seconds is above 0, and not {options.seconds}")
-
-    if options.most_loss < 0:
-        raise InputError(f"--most-loss is 0 or more points, and not {options.most_loss:g}")
+    if not 0 <= options.most_loss <= 100:
+        raise InputError(f"--most-loss is from 0 to 100 points, and not {options.most_loss:g}")
 
     from convatlas.deploy.measuring import keep_choice, measure
     from convatlas.devices import find_device
 
-    network, images = opened(options.run)
-    folder = Path(options.run).expanduser() if Path(options.run).expanduser().is_dir() else None
+    network, images, folder = opened(options.run)
     names = options.engine or None
     if names and folder is not None:
         names = tuple(dict.fromkeys(("eager", *names)))  # by which is told when another pays
     if options.int8:
-        make_int8(options)
+        make_int8(options, folder)
     measured = measure(
         network, images, batch_sizes=sorted(set(options.batch_size)), names=names,
         device=find_device(options.device), seconds=options.seconds, folder=folder,
@@ -78,14 +77,13 @@ def bench(words: list[str]) -> int:
     )  # fmt: skip
     if options.engine and not {timing.engine for timing in measured.timings} & set(options.engine):
         raise InputError("; ".join(each.reason for each in measured.absent))
-    if options.json:
-        print_json(asdict(measured))
-    else:
+    if not options.json:
         print_table(table(measured))
         for engine, precision, reason in measured.absent:
             print(f"{engine}{' in bf16' * (precision == 'bf16')}: {reason}")
     choices = (keep_choice(measured, folder) if folder is not None else measured).choices()
     if options.json:
+        print_json(asdict(measured) | {"choices": [choice._asdict() for choice in choices]})
         return 0
     for best in choices[:1]:
         since = f", from {best.after:,} pictures on" if best.after else ""
@@ -94,31 +92,31 @@ def bench(words: list[str]) -> int:
     return 0
 
 
-def opened(name: str) -> "tuple[Network, Preparation]":
-    """The network of a run with its weights, or a network by its name with those that are drawn."""
+def opened(name: str) -> "tuple[Network, Preparation, Path | None]":
+    """A network by its name, with weights that are drawn, or that of a run with its weights, and the run's folder."""
     from convatlas.data.images import Preparation
     from convatlas.models import build, list_models, model_card
     from convatlas.weights.bundle import load_trained
 
     if name in list_models():
         size = model_card(name).input_size
-        return build(name).eval(), Preparation(size=size, mean=(0.5,) * size[0], std=(0.25,) * size[0])
+        return build(name).eval(), Preparation(size=size, mean=(0.5,) * size[0], std=(0.25,) * size[0]), None
     bundle, network = load_trained(name)
-    return network, bundle.images
+    folder = Path(name).expanduser()
+    return network, bundle.images, folder if folder.is_dir() else None
 
 
-def make_int8(options: BenchOptions) -> None:
+def make_int8(options: BenchOptions, folder: Path | None) -> None:
     """Calibrate the run's network in eight bits, and say what that does to its accuracy."""
     import numpy as np
 
-    from convatlas.cli.evaluating import EvaluateOptions, from_run
     from convatlas.data import load_part
     from convatlas.deploy.quantizing import quantize
+    from convatlas.training.evaluation import of_run
 
-    folder = Path(options.run).expanduser()
-    if not folder.is_dir():
+    if folder is None:
         raise InputError("--int8 is for a run, in whose folder what comes of it is kept; name the folder of a run")
-    bundle, network, source, held_out = from_run(EvaluateOptions(run=options.run, data=options.data), options.run)
+    bundle, network, source, held_out = of_run(options.run, data=options.data)
     images = bundle.images
     part, held = load_part(source, classes=bundle.classes, size=images.size, fit=images.fit, held_out=held_out)
     index = np.unique(np.linspace(0, len(held) - 1, MOST_CHECKED).astype(np.int64))

@@ -2,20 +2,16 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
 from convatlas.cli.words import Device, complain, parse, print_json, scored
 from convatlas.errors import InputError
-from convatlas.training.recipe import Recipe
 
 if TYPE_CHECKING:
-    from convatlas.data import Indexed, Preparation, Source
-    from convatlas.data.shards import Shards
-    from convatlas.network import Network
-    from convatlas.training.evaluation import Answers
-    from convatlas.weights.bundle import Bundle
+    from convatlas.data import Indexed, Preparation
+    from convatlas.training.evaluation import Answers, Trained
 
 ELSEWHERE = ("model", "weights", "mean", "std", "changes", "in_channels", "size")
 """The options for weights that came from elsewhere, which a run has in its own folder."""
@@ -63,16 +59,6 @@ class EvaluateOptions:
     """Print the scores as JSON."""
 
 
-class Trained(NamedTuple):
-    """A trained network, and the images to try it on."""
-
-    bundle: "Bundle"
-    network: "Network"
-    source: "Source | Shards"
-    held_out: float | None
-    """The share for validation where the network was trained on the same source; None: on another."""
-
-
 def evaluate(words: list[str]) -> int:
     """Count how many images a trained network names rightly."""
     options = parse(EvaluateOptions, "evaluate", words)
@@ -105,7 +91,7 @@ def evaluate(words: list[str]) -> int:
     return 0
 
 
-def by_engine(options: EvaluateOptions, trained: Trained, images: "Preparation", pixels: "Indexed") -> "Answers":
+def by_engine(options: EvaluateOptions, trained: "Trained", images: "Preparation", pixels: "Indexed") -> "Answers":
     """What an engine answers. Raises InputError where it lacks what it needs."""
     import numpy as np
     import torch
@@ -128,29 +114,19 @@ def by_engine(options: EvaluateOptions, trained: Trained, images: "Preparation",
     return Answers(torch.cat(logits), torch.cat(labels))
 
 
-def from_run(options: EvaluateOptions, run: str) -> Trained:
+def from_run(options: EvaluateOptions, run: str) -> "Trained":
     """The network of a run, and the images that it was trained on or those of `--data`."""
     given = [name for name in ELSEWHERE if getattr(options, name)]
     if given:
         raise InputError(
             f"evaluate takes a run, or else --model, --weights, --mean and --std, and not both: leave out --{given[0]}"
         )
-    from convatlas.data import open_data
-    from convatlas.weights.bundle import load_trained
+    from convatlas.training.evaluation import of_run
 
-    bundle, network = load_trained(run)
-    file = Path(run).expanduser() / "recipe.yaml"
-    recipe = Recipe.read(file) if file.is_file() else None
-    data = options.data or (recipe.data if recipe else None)
-    if data is None:
-        raise InputError(f"{run} does not say what it was trained on; name the images with --data")
-    same = recipe is not None and same_data(data, recipe.data)
-    column = options.label_column or (recipe.label_column if recipe and same else None)
-    source = open_data(data, label_column=column, loading=recipe.loading if recipe and same else "auto")
-    return Trained(bundle, network, source, recipe.validation if recipe and same else None)
+    return of_run(run, data=options.data, label_column=options.label_column)
 
 
-def from_elsewhere(options: EvaluateOptions) -> Trained:
+def from_elsewhere(options: EvaluateOptions) -> "Trained":
     """The network of `--model` with the weights of `--weights`, and the images of `--data`."""
     absent = [f"--{name}" for name in ("model", "weights", "mean", "std", "data") if not getattr(options, name)]
     if absent:
@@ -158,6 +134,7 @@ def from_elsewhere(options: EvaluateOptions) -> Trained:
     from convatlas.data import Preparation, open_source
     from convatlas.fields import of_text
     from convatlas.models import model_card
+    from convatlas.training.evaluation import Trained
     from convatlas.weights.bundle import Bundle
     from convatlas.weights.load import load_weights
 
@@ -178,9 +155,3 @@ def from_elsewhere(options: EvaluateOptions) -> Trained:
     except ValueError as error:
         raise InputError(f"{error}; choose another --size") from error
     return Trained(bundle, load_weights(network, options.weights), source, None)
-
-
-def same_data(one: str, other: str) -> bool:
-    """Whether two names of data mean the same."""
-    paths = [Path(name).expanduser() for name in (one, other)]
-    return one == other or (paths[0].exists() and paths[0].resolve() == paths[1].resolve())

@@ -28,6 +28,8 @@ class PredictOptions:
     """Where to compute."""
     engine: Literal["auto", "eager", "compiled", "openvino", "int8", "onnxruntime"] = "auto"
     """What runs the network; auto: for as many pictures as fill a batch, what `bench` found to be the fastest here."""
+    precision: Literal["32", "bf16"] = "32"
+    """In which numbers an engine that is named computes; int8 has its own."""
     json: bool = False
     """Print JSON."""
     csv: bool = False
@@ -40,16 +42,17 @@ def predict(words: list[str]) -> int:
     options = parse(PredictOptions, "predict", words)
     if options.top < 1:
         raise InputError(f"--top is at least 1, and not {options.top}")
+    if options.precision != "32" and options.engine == "auto":
+        raise InputError("--precision is for an engine that is named; add --engine, or leave it out")
     if options.json and options.csv:
         raise InputError("predict prints --json or --csv, and not both")
     paths = list(pictures(options.pictures))
 
     from convatlas.data.images import UnreadableImageError
     from convatlas.deploy.classifier import load
-    from convatlas.devices import find_device
 
     engine = None if options.engine == "auto" else options.engine
-    classifier = load(options.run, device=find_device(options.device), engine=engine)
+    classifier = load(options.run, device=options.device, engine=engine, precision=options.precision)
     answers = zip(paths, classifier.stream(paths, top=options.top), strict=True)
     unread = 0
     table = csv.writer(sys.stdout, lineterminator="\n")

@@ -20,6 +20,7 @@ from convatlas.data.held import Index
 from convatlas.data.images import Fit, Raw, UnreadableImageError, picture, reason
 from convatlas.data.source import Part, Skipped
 from convatlas.data.windows import Windows
+from convatlas.devices import cores
 from convatlas.errors import InputError
 
 Job = TypeVar("Job")
@@ -70,7 +71,7 @@ def look_through(
         if keep is not None:
             keep(index, pixels, digests[index])
 
-    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(cores()) as pool:
         warnings.simplefilter("ignore")  # of odd EXIF and large images, which are read all the same
         for start in range(0, len(part), BLOCK):
             jobs = [(i, part.images[i]) for i in range(start, min(start + BLOCK, len(part)))]
@@ -137,7 +138,7 @@ def one_a_core(workers: int | None) -> int:
     """So many processes as were asked for, or one for each core of this process's share of the machine."""
     if workers is not None:
         return workers
-    return max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    return max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def in_processes(

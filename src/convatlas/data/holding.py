@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import psutil
 
 from convatlas.data.decoding import OnImages, one_a_core
 from convatlas.data.held import Indexed
@@ -15,6 +14,7 @@ from convatlas.data.kept import Shelf
 from convatlas.data.mapped import keep_stored
 from convatlas.data.pixels import decode
 from convatlas.data.source import Part, PartName
+from convatlas.devices import free_memory
 from convatlas.errors import InputError
 from convatlas.wording import some
 
@@ -103,8 +103,3 @@ def holding(
         size=size, fit=fit, strict=strict, workers=one_a_core(workers), on_images=on_images, cache=cache,
         mapped=loading == "mapped" or not fits, room="" if fits else f": decoded, they would take {room}",
     )  # fmt: skip
-
-
-def free_memory() -> int:
-    """Bytes that could still be taken."""
-    return int(psutil.virtual_memory().available)

@@ -1,6 +1,7 @@
 """Decoded images on disk: each is decoded once, and from then on read from memory-mapped Arrow."""
 
 import hashlib
+import os
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -14,12 +15,14 @@ from numpy.typing import NDArray
 
 from convatlas.data.decoding import Looked, OnImages, look_through, strictly
 from convatlas.data.held import Index
-from convatlas.data.images import Fit, Raw, UnreadableImageError, picture, roomy
+from convatlas.data.images import ROOM, Fit, Raw, UnreadableImageError, picture, roomy
 from convatlas.data.source import Part, Skipped
 from convatlas.data.tables import Rows
 from convatlas.errors import InputError
 from convatlas.files import writing
 
+FORMAT = 1
+"""Of the files of a shelf; another where they are written otherwise."""
 TOGETHER = 64
 """How many images are written at once."""
 
@@ -77,7 +80,8 @@ def keep_decoded(
     A file of the shelf is known by the images that it was made of, by their names, sizes and times, and by what they
     were brought to. Raises InputError where there is no room for it, and like `look_through`.
     """
-    key = hashlib.blake2b(repr((size, fit, shelf.roomy, version("pillow"))).encode(), digest_size=8)
+    form = (FORMAT, TOGETHER, ROOM, size, fit, shelf.roomy, version("pillow"))
+    key = hashlib.blake2b(repr(form).encode(), digest_size=8)
     for stated in identities(part.images):
         key.update(stated)
     file = shelf.folder / f"{key.hexdigest()}.arrow"
@@ -132,7 +136,7 @@ def stated(image: Raw) -> bytes:
         found = Path(image).stat()
     except OSError:
         return f"{image} is missing".encode(errors="surrogateescape")
-    return f"{image} {found.st_size} {found.st_mtime_ns} ".encode(errors="surrogateescape")
+    return f"{os.path.abspath(image)} {found.st_size} {found.st_mtime_ns} ".encode(errors="surrogateescape")
 
 
 class Writer:

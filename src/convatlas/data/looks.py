@@ -1,7 +1,6 @@
 """What an audit keeps of an image when its pixels are gone: size, mode, two hashes and a thumbnail."""
 
 import io
-import os
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ from torch.nn import functional as F
 from convatlas.data.decoding import BLOCK, digest, stored_bytes
 from convatlas.data.images import Raw, eight_bits, read, reason
 from convatlas.data.source import Part, Skipped
+from convatlas.devices import cores
 
 SIDE = 16
 """Height and width of a thumbnail. Bilinear: with a box filter, resizing a small image changes it too much."""
@@ -71,7 +71,7 @@ def look_at(part: Part, on_block: Callable[[int], None]) -> Looks:
         thumbs=np.zeros((count, SIDE, SIDE, 3), np.uint8),
         unreadable=[],
     )
-    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(cores()) as pool:
         warnings.simplefilter("ignore")  # of odd EXIF and large images, which are read all the same
         for start in range(0, count, BLOCK):
             raws = [part.images[i] for i in range(start, min(start + BLOCK, count))]

@@ -18,8 +18,11 @@ from PIL import Image
 
 from convatlas.data.decoding import made_ahead
 from convatlas.data.images import Raw, UnreadableImageError
-from convatlas.deploy.engines import Engine, EngineName, Numbers, engine
+from convatlas.deploy.engines import Engine, EngineName, Numbers
+from convatlas.deploy.engines import engine as engine_class
 from convatlas.deploy.measuring import Choice, kept_choices
+from convatlas.devices import Precision, cores, find_device
+from convatlas.errors import InputError
 from convatlas.network import Network
 from convatlas.weights.bundle import Bundle, load_trained
 from convatlas.wording import some
@@ -68,7 +71,8 @@ class Classifier(
 
     It computes by PyTorch in float32, or by the `engine` that is named. Where `convatlas bench` has found a faster one
     for a run on this machine, that is taken for as many pictures as fill a batch, when so many have come that it pays
-    for the time until it is ready; one that cannot be had any more is passed over with a RuntimeWarning.
+    for the time until it is ready; one that fails by now is passed over with a RuntimeWarning, and what is named and
+    fails raises an InputError.
 
     `save_pretrained(folder)` and `push_to_hub("org/name")` are huggingface_hub's; `from_pretrained` reads them back.
     """
@@ -80,15 +84,19 @@ class Classifier(
         *,
         device: str = "cpu",
         engine: EngineName | None = None,
+        precision: Precision = "32",
         choices: Sequence[Choice] = (),
         folder: Path | None = None,
     ) -> None:
         self.bundle, self.network, self.device, self.folder = bundle, network.eval(), device, folder
+        if engine is not None:
+            engine_class(engine)  # which tells a name that is none
         _, height, width = bundle.images.size
         self.eager = Choice("eager", "32", max(1, PIXELS // (height * width)))
         self.choices = list(choices)
         """Faster engines, the fastest first."""
-        self.asked = engine and Choice(engine, "int8" if engine == "int8" else "32", self.eager.batch_size)
+        numbers: Numbers = "int8" if engine == "int8" else precision
+        self.asked = engine and Choice(engine, numbers, self.eager.batch_size)
         self.engines: dict[Choice, Engine] = {}
         self.answered = Counter[tuple[EngineName, Numbers]]()
         """How many pictures each engine was asked about, in which numbers."""
@@ -107,37 +115,53 @@ class Classifier(
 
     @classmethod
     def from_pretrained(  # type: ignore[override]
-        cls, source: str | os.PathLike[str], *, device: str = "cpu", engine: EngineName | None = None
+        cls,
+        source: str | os.PathLike[str],
+        *,
+        device: str = "cpu",
+        engine: EngineName | None = None,
+        precision: Precision = "32",
     ) -> "Classifier":
-        """The classifier in a run's folder, or of `org/name` on the Hub. Raises InputError where there is none."""
-        folder = Path(source).expanduser()
-        choices = kept_choices(folder, device)
-        return cls(*load_trained(source), device=device, engine=engine, choices=choices, folder=folder)
+        """Like `load`."""
+        folder, device = Path(source).expanduser(), find_device(device)
+        bundle, network = load_trained(source)
+        choices = kept_choices(folder, device, network) if engine is None else []
+        return cls(
+            bundle, network, device=device, engine=engine, precision=precision, choices=choices, folder=folder
+        )  # fmt: skip
 
     @property
     def most(self) -> int:
         """How many pictures are put through the network at once."""
         return max(choice.batch_size for choice in (self.eager, *self.choices[:1]))
 
-    def engine_for(self, count: int) -> Engine:
-        """What answers so many pictures: what was named, or the fastest if they fill its batch and it pays by now."""
+    def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """`uint8 (N, C, H, W) -> float32 (N, K)`: by what was named, or the fastest, if N fills its batch and it pays.
+
+        Raises InputError where what was named fails.
+        """
         if self.asked:
-            return self.ready(self.asked)
-        while self.choices and count >= self.choices[0].batch_size and self.answered.total() >= self.choices[0].after:
+            return self.by(self.asked, pixels)
+        count, before = len(pixels), self.answered.total()
+        while self.choices and count >= self.choices[0].batch_size and before >= self.choices[0].after:
             try:
-                return self.ready(self.choices[0])
-            except Exception as error:  # whatever a runtime raises
-                lost = self.choices.pop(0)
-                warnings.warn(
-                    f"{lost.engine}, the fastest engine that was found, cannot be used any more ({error}); what was "
-                    "next takes its place", RuntimeWarning, stacklevel=2,
-                )  # fmt: skip
-        return self.ready(self.eager)
+                return self.by(self.choices[0], pixels)
+            except InputError as error:
+                self.choices.pop(0)
+                said = f"{error}; it was the fastest here, and the next takes its place"
+                warnings.warn(said, RuntimeWarning, stacklevel=2)
+        return self.by(self.eager, pixels)
+
+    def by(self, choice: Choice, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The logits by this engine."""
+        logits = self.ready(choice)(pixels)
+        self.answered[choice.engine, choice.precision] += len(pixels)
+        return logits
 
     def ready(self, choice: Choice) -> Engine:
         """The engine, which is made when it is first needed."""
         if choice not in self.engines:
-            self.engines[choice] = engine(choice.engine)(
+            self.engines[choice] = engine_class(choice.engine)(
                 self.network, self.bundle.images, batch_size=choice.batch_size, device=self.device,
                 precision=choice.precision, folder=self.folder,
             )  # fmt: skip
@@ -147,7 +171,7 @@ class Classifier(
         """For each picture its `top` likeliest classes.
 
         Pictures are paths, PIL images, or uint8 arrays of (H, W) or (H, W, C). Raises UnreadableImageError,
-        which is an InputError, for one that cannot be read, and ValueError for arrays of another type.
+        which is an InputError, for one that cannot be read, and ValueError for arrays of another type and a `top` of 0.
         """
         single = isinstance(pictures, str | os.PathLike | Image.Image | np.ndarray)
         found = list(self.stream([pictures] if single else pictures, top=top))  # type: ignore[arg-type, list-item]
@@ -161,8 +185,10 @@ class Classifier(
 
         The next batch is decoded, by a thread for each core, while the network is busy with the last.
         """
+        if top < 1:
+            raise ValueError(f"top is at least 1, and not {top}")
         waiting = iter(pictures)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(cores()) as pool:
             batches = iter(lambda: list(pool.map(self._decoded, islice(waiting, self.most))), [])
             with closing(made_ahead(batches, 1)) as ready:
                 for batch in ready:
@@ -189,16 +215,22 @@ class Classifier(
 
     def _probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """`uint8 (N, C, H, W) -> float32 (N, K)`."""
-        answering = self.engine_for(len(pixels))
-        logits = torch.from_numpy(answering(pixels))
-        self.answered[answering.name, answering.precision] += len(pixels)
-        probabilities: NDArray[np.float32] = logits.softmax(1).numpy()
+        probabilities: NDArray[np.float32] = torch.from_numpy(self.logits(pixels)).softmax(1).numpy()
         return probabilities
 
 
-def load(source: str | os.PathLike[str], *, device: str = "cpu", engine: EngineName | None = None) -> Classifier:
-    """The classifier in a run's folder, or of `org/name` on the Hub. Raises InputError where there is none."""
-    return Classifier.from_pretrained(source, device=device, engine=engine)
+def load(
+    source: str | os.PathLike[str],
+    *,
+    device: str = "cpu",
+    engine: EngineName | None = None,
+    precision: Precision = "32",
+) -> Classifier:
+    """The classifier in a run's folder, or of `org/name` on the Hub, by the engine that is named, in that precision.
+
+    A `device` of "auto" is the best there is. Raises InputError where there is none of that name.
+    """
+    return Classifier.from_pretrained(source, device=device, engine=engine, precision=precision)
 
 
 def as_raw(picture: Picture) -> Raw:

@@ -1,6 +1,5 @@
 """What a machine has that networks run on, and what is chosen for it."""
 
-import os
 import platform
 from importlib.util import find_spec
 from typing import NamedTuple
@@ -9,7 +8,7 @@ import psutil
 import torch
 
 from convatlas.deploy.engines import ENGINES, EightBits
-from convatlas.devices import can_compile, compiles_large, fast_bf16, find_device, instructions, processor
+from convatlas.devices import can_compile, compiles_large, cores, fast_bf16, find_device, instructions, processor
 
 
 class Finding(NamedTuple):
@@ -30,14 +29,14 @@ def examine() -> list[Finding]:
     compiler = can_compile(device)
     few = "" if compiles_large(device) else " of small networks"
     findings = [
-        Finding("processor", f"{processor('cpu')}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"),
+        Finding("processor", f"{processor('cpu')}, {cores()} cores, {torch.get_num_threads()} threads"),
         Finding("instructions", ", ".join(fast) or platform.machine()),
         Finding("memory", f"{memory.total / 2**30:.0f} GB, of which {memory.available / 2**30:.0f} are free"),
         Finding("GPU", processor("cuda") if device == "cuda" else {"mps": "Apple's"}.get(device, "none")),
         Finding(
             "precision",
             "bf16 autocast, since it is multiplied fast here" if bf16 else "float32",
-            "" if bf16 else "AMX, AVX-512 BF16 or a GPU since Ampere would multiply bf16 several times faster",
+            "" if bf16 else "AMX, AVX-512 BF16 or a GPU since Ampere would multiply bf16 faster",
         ),
         Finding(
             "compiler",

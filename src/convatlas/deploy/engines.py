@@ -23,12 +23,15 @@ from convatlas.data.images import Preparation
 from convatlas.devices import can_compile, exact
 from convatlas.errors import InputError
 from convatlas.network import Network
+from convatlas.weights.bundle import fingerprint
 
 EngineName = Literal["eager", "compiled", "openvino", "int8", "onnxruntime"]
 Numbers = Literal["32", "bf16", "int8"]
 """In which an engine computes."""
 INT8 = ("int8.bin", "int8.xml")
 """The files in a run's folder that hold its network in eight bits."""
+MADE_OF = ["convatlas", "weights"]
+"""Where the second of them says what weights it was made of."""
 Images = NDArray[np.uint8]
 Logits = NDArray[np.float32]
 
@@ -49,7 +52,8 @@ class Prepared(nn.Module):
 class Engine(ABC):
     """A network that is ready to run, in batches of up to `batch_size` images of one size.
 
-    In the `folder` may lie what was made for it before. Raises InputError where it lacks what it needs.
+    In the `folder` may lie what was made for it before. Raises InputError where it lacks what it needs, or where its
+    runtime fails, be it later in a call.
     """
 
     name: ClassVar[EngineName]
@@ -71,18 +75,31 @@ class Engine(ABC):
         folder: Path | None = None,
     ) -> None:
         self.batch_size, self.device, self.precision, self.folder = batch_size, device, precision, folder
-        self.size = images.size
+        self.size, self.takes = images.size, network.name
         if reason := self.lacks(device, precision):
             raise InputError(f"the engine {self.name} cannot be used: {reason}")
-        self.prepare(Prepared(network, images).eval())
+        with self.explained():
+            self.prepare(Prepared(network, images).eval())
 
     def __call__(self, images: Images) -> Logits:
-        """`uint8 (N, C, H, W) -> float32 (N, K)`, for any N."""
+        """`uint8 (N, C, H, W) -> float32 (N, K)`, for any N from 1."""
         missing = -len(images) % self.batch_size if self.planned else 0
         if missing:
             images = np.concatenate((images, np.zeros((missing, *self.size), np.uint8)))
-        answers = [self.run(images[i : i + self.batch_size]) for i in range(0, len(images), self.batch_size)]
+        with self.explained():
+            answers = [self.run(images[i : i + self.batch_size]) for i in range(0, len(images), self.batch_size)]
         return np.concatenate(answers)[: len(images) - missing]
+
+    @contextlib.contextmanager
+    def explained(self) -> Iterator[None]:
+        """Turn whatever a runtime raises into an InputError."""
+        try:
+            yield
+        except InputError:
+            raise
+        except Exception as error:
+            why = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise InputError(f"the engine {self.name} cannot be used: it does not take {self.takes} ({why})") from error
 
     @classmethod
     def lacks(cls, device: str, precision: Numbers) -> str | None:
@@ -144,7 +161,9 @@ class Compiled(Eager):
     def prepare(self, network: Prepared) -> None:
         """Compile by a first batch."""
         super().prepare(network)
-        self.network = torch.compile(self.network, dynamic=False, options={"freezing": True})
+        # Or else torch goes on uncompiled when it has compiled the same class some times.
+        options: dict[str, Any] = {"dynamic": False, "isolate_recompiles": True}
+        self.network = torch.compile(self.network, options={"freezing": True}, **options)
         self.run(self.example.numpy())
 
 
@@ -182,8 +201,8 @@ class EightBits(OpenVINO):
     name = "int8"
     precisions = ("int8",)
 
-    def model(self, network: Prepared) -> Any:  # noqa: ARG002
-        """What was made and checked before."""
+    def model(self, network: Prepared) -> Any:
+        """What was made and checked before, of the same weights."""
         import openvino
 
         weights, graph = (self.folder / file for file in INT8) if self.folder else (Path(), Path())
@@ -192,6 +211,11 @@ class EightBits(OpenVINO):
                 "the engine int8 cannot be used: nothing was calibrated; convatlas bench RUN --int8 does it"
             )
         model = openvino.Core().read_model(graph, weights)
+        if not model.has_rt_info(MADE_OF) or model.get_rt_info(MADE_OF).value != fingerprint(network.network):
+            raise InputError(
+                "the engine int8 cannot be used: the run has other weights by now than were calibrated; convatlas "
+                "bench RUN --int8 does it anew"
+            )
         model.reshape([self.batch_size, *self.size])
         return model
 
@@ -228,17 +252,21 @@ ENGINES: tuple[type[Engine], ...] = (Eager, Compiled, OpenVINO, EightBits, ONNXR
 
 
 def engine(name: EngineName) -> type[Engine]:
-    """The engine of that name."""
-    return next(each for each in ENGINES if each.name == name)
+    """The engine of that name. Raises InputError where there is none."""
+    names = {each.name: each for each in ENGINES}
+    if name not in names:
+        raise InputError(f"there is no engine {name}; choose {', '.join(names)}")
+    return names[name]
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Converters warn of themselves and print what they do."""
+    before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logging.disable(logging.NOTSET)
+        logging.disable(before)

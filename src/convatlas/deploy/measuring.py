@@ -15,14 +15,17 @@ import torch
 
 from convatlas.data.images import Preparation
 from convatlas.deploy.engines import ENGINES, INT8, Engine, EngineName, Images, Logits, Numbers, engine
-from convatlas.devices import fast_bf16, processor
+from convatlas.devices import fast_bf16, out_of_memory, processor
 from convatlas.errors import InputError
 from convatlas.files import write_text
 from convatlas.network import Network
+from convatlas.weights.bundle import fingerprint
 
 AGREES: dict[Numbers, float] = {"32": 1e-3, "bf16": 5e-2, "int8": float("inf")}
 """How far the logits of an engine may lie from those of PyTorch in float32, by norm, as a share of theirs. Those in
 eight bits were accepted by what they do to the accuracy."""
+FASTER = 1.05
+"""How many times as many images a second as PyTorch an engine has to answer to be preferred; less is noise."""
 CHOICE = "engine.json"
 """The file in a run's folder that says which engine is the fastest there."""
 LEAST, MOST = 5, 1000
@@ -64,11 +67,13 @@ class Measured:
     """All that was timed, on one machine."""
 
     machine: dict[str, str]
+    weights: str
+    """The fingerprint of the network."""
     timings: Sequence[Timing]
     absent: Sequence[Absent]
 
     def choices(self) -> list["Choice"]:
-        """What is faster than PyTorch as it is, the fastest first, and PyTorch last if it was timed."""
+        """What is clearly faster than PyTorch as it is, the fastest first, and PyTorch last if it was timed."""
         plain = max(
             (t.images_per_second for t in self.timings if (t.engine, t.precision) == ("eager", "32")), default=0
         )
@@ -76,7 +81,7 @@ class Measured:
         return [
             Choice(t.engine, t.precision, t.batch_size, pays_after(t, plain))
             for t in ranked
-            if t.images_per_second > plain or (t.engine, t.images_per_second) == ("eager", plain)
+            if t.images_per_second > FASTER * plain or (t.engine, t.images_per_second) == ("eager", plain)
         ]
 
 
@@ -130,11 +135,13 @@ def measure(
     precisions: list[Numbers] = ["32", "bf16"] if fast_bf16(device) else ["32"]
     if names or (folder is not None and (folder / INT8[-1]).is_file()):  # who asks for it is told what it lacks
         precisions.append("int8")
+    weights = fingerprint(network)
     timings: list[Timing] = []
     absent: dict[tuple[EngineName, Numbers], Absent] = {}
     for batch_size in batch_sizes:
-        batch = pictures_for(images, batch_size, pictures)
-        expected = engine("eager")(network, images, batch_size=batch_size, device=device)(batch)
+        with out_of_memory("--batch-size"):
+            batch = pictures_for(images, batch_size, pictures)
+            expected = engine("eager")(network, images, batch_size=batch_size, device=device)(batch)
         ready = []
         for kind, precision in product(kinds, precisions):
             if precision not in kind.precisions or (kind.name, precision) in absent:
@@ -143,8 +150,8 @@ def measure(
             try:
                 made = kind(network, images, batch_size=batch_size, device=device, precision=precision, folder=folder)
                 difference = apart(made(batch), expected)
-            except Exception as error:  # whatever a runtime raises of a network that it cannot take
-                absent[kind.name, precision] = Absent(kind.name, precision, why_absent(error, network))
+            except InputError as error:
+                absent[kind.name, precision] = Absent(kind.name, precision, str(error))
                 continue
             ready.append(Ready(made, time.perf_counter() - started, difference))
             if on_ready is not None:
@@ -152,15 +159,7 @@ def measure(
         timings += in_turn(ready, batch, seconds)
     if names and not timings:
         raise InputError("; ".join(each.reason for each in absent.values()))
-    return Measured(machine=machine_of(device), timings=timings, absent=list(absent.values()))
-
-
-def why_absent(error: Exception, network: Network) -> str:
-    """What an engine said when it was made, in a line."""
-    if isinstance(error, InputError):
-        return str(error)
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return f"it does not take {network.name}: {lines[0]}"
+    return Measured(machine=machine_of(device), weights=weights, timings=timings, absent=list(absent.values()))
 
 
 def in_turn(ready: Sequence[Ready], batch: Images, seconds: float) -> list[Timing]:
@@ -191,8 +190,8 @@ def unfinished(taken: Sequence[float], seconds: float) -> bool:
 
 
 def apart(answer: Logits, expected: Logits) -> float:
-    """The norm of the difference, as a share of what was expected."""
-    return float(np.linalg.norm(answer - expected) / np.linalg.norm(expected))
+    """The norm of the difference, as a share of what was expected, unless that is 0 as of a classifier of zeros."""
+    return float(np.linalg.norm(answer - expected) / (np.linalg.norm(expected) or 1.0))
 
 
 def pictures_for(images: Preparation, batch_size: int, pictures: Images | None) -> Images:
@@ -220,29 +219,33 @@ def keep_choice(measured: Measured, folder: Path) -> Measured:
     That is what comes back.
     """
     now = {(t.engine, t.precision, t.batch_size) for t in measured.timings}
-    before = [t for t in kept_timings(folder, measured.machine) if (t.engine, t.precision, t.batch_size) not in now]
+    before = [t for t in kept_timings(folder, measured) if (t.engine, t.precision, t.batch_size) not in now]
     measured = replace(measured, timings=[*measured.timings, *before])
     timings = [asdict(timing) for timing in measured.timings]
     choices = [choice._asdict() for choice in measured.choices()]
-    content = {"machine": measured.machine, "choices": choices, "timings": timings}
+    content = {"machine": measured.machine, "weights": measured.weights, "choices": choices, "timings": timings}
     write_text(folder / CHOICE, json.dumps(content, indent=2) + "\n")
     return measured
 
 
-def kept_timings(folder: Path, machine: dict[str, str]) -> list[Timing]:
-    """What was measured for a run before, if on that machine."""
+def kept_timings(folder: Path, measured: Measured) -> list[Timing]:
+    """What was measured for a run before, if on that machine and with those weights."""
     content = read_choice(folder)
-    if content.get("machine") != machine:
+    if (content.get("machine"), content.get("weights")) != (measured.machine, measured.weights):
         return []
     return [Timing(**(timing | {"latency": tuple(timing["latency"])})) for timing in content["timings"]]
 
 
-def kept_choices(folder: Path, device: str) -> list[Choice]:
-    """What answers for a run, the fastest first, if it was measured on a machine like this one, by these versions."""
+def kept_choices(folder: Path, device: str, network: Network) -> list[Choice]:
+    """What answers for a run, the fastest first.
+
+    None, if it was not measured with the network's weights, on a machine like this one, by these versions.
+    """
     content = read_choice(folder)
-    if content.get("machine") != machine_of(device):
+    if content.get("machine") != machine_of(device) or content.get("weights") != fingerprint(network):
         return []
-    return [Choice(**choice) for choice in content["choices"]]
+    choices = [Choice(**choice) for choice in content["choices"]]
+    return [choice for choice in choices if choice.engine != "int8" or (folder / INT8[-1]).is_file()]
 
 
 def read_choice(folder: Path) -> dict[str, Any]:

@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from convatlas.data.images import Preparation
-from convatlas.deploy.engines import INT8, Images, Prepared, engine, quiet
+from convatlas.deploy.engines import INT8, MADE_OF, Images, Prepared, engine, quiet
 from convatlas.errors import InputError, WorkError
 from convatlas.files import writing
 from convatlas.network import Network
+from convatlas.weights.bundle import fingerprint
 
 CALIBRATED_ON = 300
 """Images from which the ranges of activations are taken; more change little (NNCF's own default)."""
@@ -50,7 +51,8 @@ def quantize(
     """Write the network in eight bits to the run's folder, if it loses at most so many points of accuracy.
 
     Ranges are taken from a third of the images, `uint8 (N, C, H, W)`, or 300 of them; accuracies are compared on the
-    others. Raises InputError where packages or images are missing, and WorkError where the loss is greater.
+    others. Raises InputError where packages or images are missing, and WorkError where the loss is greater: then there
+    are no eight bits any more.
     """
     if find_spec("nncf") is None or find_spec("openvino") is None:
         raise InputError("eight bits need openvino and nncf; pip install 'convatlas[int8]'")
@@ -70,6 +72,8 @@ def quantize(
             commonest=int(np.bincount(expected).max()),
         )  # fmt: skip
         if checked.loss > most_loss:
+            for name in INT8:  # what was accepted before was of other images, or by another bound
+                (folder / name).unlink(missing_ok=True)
             raise WorkError(
                 f"in eight bits {right:,} of {len(others):,} images are named rightly, and {before:,} in float32: "
                 f"{checked.loss:.2f} points less, of which --most-loss allows {most_loss:g}; it is not used"
@@ -92,4 +96,5 @@ def write_eight_bits(network: Network, images: Preparation, pixels: Images, fold
         )
         calibration = nncf.Dataset([image[None] for image in pixels])
         eight = nncf.quantize(model, calibration, subset_size=len(pixels))
+        eight.set_rt_info(fingerprint(network), MADE_OF)
         openvino.save_model(eight, folder / INT8[-1], compress_to_fp16=False)

@@ -101,7 +101,7 @@ def dry_run(recipe: Recipe, *, quiet: bool = False) -> DryRun:
                 "test": 0 if splits.test is None else len(splits.test),
             },
             parameters=sum(p.numel() for p in job.network.parameters()), memory=memory_of(learning),
-            free=machines.free_memory(job.machine.device), steps=len(learning.batches),
+            free=machines.free_on(job.machine.device), steps=len(learning.batches),
             epoch_seconds=timed.of_a_step * len(learning.batches), timed=timed.steps, timed_images=timed.images,
             machine=str(job.machine), compiled=job.machine.compiled,
         )  # fmt: skip

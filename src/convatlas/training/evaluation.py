@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -9,10 +11,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from convatlas.data import Source, open_data
 from convatlas.data.batches import Batch, in_order
 from convatlas.data.held import Held
 from convatlas.data.images import Preparation
+from convatlas.data.shards import Shards
 from convatlas.devices import exact
+from convatlas.errors import InputError
+from convatlas.network import Network
+from convatlas.training.recipe import Recipe
+from convatlas.weights.bundle import Bundle, load_trained
 
 PIXELS = 500 * 32 * 32
 """How many pixels are put through a network at once."""
@@ -83,6 +91,40 @@ def evaluate(network: nn.Module, pixels: Held, preparation: Preparation, *, devi
     batches = in_order(pixels, preparation, batch_size=batch_of(pixels), device=place, channels_last=True)
     with exact():
         return answer(network, batches)
+
+
+class Trained(NamedTuple):
+    """A trained network, and the images to try it on."""
+
+    bundle: Bundle
+    network: Network
+    source: Source | Shards
+    held_out: float | None
+    """The share for validation where the network was trained on the same source; None: on another."""
+
+
+def of_run(run: str, *, data: str | None = None, label_column: str | None = None) -> Trained:
+    """The network of a run, and the images that it was trained on or the `data`.
+
+    `run` is a folder, or org/name on the Hub. Raises InputError where there is none, and where it does not say what it
+    was trained on and no `data` are named.
+    """
+    bundle, network = load_trained(run)
+    file = Path(run).expanduser() / "recipe.yaml"
+    recipe = Recipe.read(file) if file.is_file() else None
+    data = data or (recipe.data if recipe else None)
+    if data is None:
+        raise InputError(f"{run} does not say what it was trained on; name the images with --data")
+    same = recipe is not None and same_data(data, recipe.data)
+    column = label_column or (recipe.label_column if recipe and same else None)
+    source = open_data(data, label_column=column, loading=recipe.loading if recipe and same else "auto")
+    return Trained(bundle, network, source, recipe.validation if recipe and same else None)
+
+
+def same_data(one: str, other: str) -> bool:
+    """Whether two names of data mean the same."""
+    paths = [Path(name).expanduser() for name in (one, other)]
+    return one == other or (paths[0].exists() and paths[0].resolve() == paths[1].resolve())
 
 
 def batch_of(pixels: Held) -> int:

@@ -148,7 +148,7 @@ def parts_of(
     smallest = images // -(-images // recipe.batch_size)  # step of an epoch
     share = -(-min(recipe.batch_size, images) // processes)
     image = machines.bytes_an_image(network, size, share)
-    free = machines.free_memory(machine.device) // (processes if machine.device == "cpu" else 1)
+    free = machines.free_on(machine.device) // (processes if machine.device == "cpu" else 1)
     parts = recipe.accumulate or max(1, math.ceil(share * image / (0.8 * free)))
     if -(-share // parts) * image > free or parts > share:
         raise InputError(

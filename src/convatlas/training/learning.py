@@ -270,6 +270,8 @@ def make_accelerator(job: Job, trackers: Sequence[GeneralTracker] = ()) -> Accel
     recipe, machine = job.recipe, job.machine
     # A branch that is dropped, and a stage that learns only later, have no gradients that processes could wait for.
     idle = recipe.thaw > 0 or any(isinstance(layer, StochasticDepth) for layer in job.network.modules())
+    if machine.compiled:  # or else torch goes on uncompiled when a process has compiled some networks of a class
+        torch._dynamo.reset()
     return Accelerator(
         mixed_precision="bf16" if machine.precision == "bf16" else "no",
         cpu=machine.device == "cpu",

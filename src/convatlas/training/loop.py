@@ -13,14 +13,13 @@ from types import FrameType
 import torch
 
 from convatlas.data.batches import Shard, Step, in_order
-from convatlas.devices import exact
+from convatlas.devices import exact, out_of_memory
 from convatlas.errors import InputError, WorkError
 from convatlas.training import machine as machines
 from convatlas.training.ending import finish
 from convatlas.training.evaluation import answer, batch_of
 from convatlas.training.job import Job, asked_otherwise, prepare
 from convatlas.training.learning import Learning, best_of, make_accelerator
-from convatlas.training.machine import out_of_memory
 from convatlas.training.optim import learning_rate, loss_of, set_rate, standing
 from convatlas.training.processes import added, agreed, check_devices, joined, launch, several, told
 from convatlas.training.profiling import check_profile, part, profiling
@@ -212,7 +211,8 @@ def learn(job: Job, run: Run, display: Display, *, saved: State | None, profile:
             stopped = train_epoch(learning, keeper, stop, display)
             if stopped and learning.rows:
                 break
-            row = learning.row() | validate(learning)
+            with part("validation"):
+                row = learning.row() | validate(learning)
             better = best is None or standing(row) > standing(best)
             if better:
                 best, learning.best = row, learning.weights()

@@ -2,11 +2,9 @@
 
 import copy
 import ctypes
-import os
 import platform
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -14,7 +12,16 @@ import psutil
 import torch
 from torch import nn
 
-from convatlas.devices import Precision, can_compile, compiles_large, fast_bf16, find_device, processor
+from convatlas.devices import (
+    Precision,
+    can_compile,
+    compiles_large,
+    cores,
+    fast_bf16,
+    find_device,
+    free_memory,
+    processor,
+)
 from convatlas.errors import InputError
 from convatlas.training.recipe import Recipe
 from convatlas.wording import some
@@ -104,23 +111,12 @@ def bytes_an_image(network: nn.Module, size: tuple[int, int, int], batch_size: i
     return 1.5 * sum(nbytes for pointer, nbytes in kept.items() if pointer not in weights) / count
 
 
-def free_memory(device: str) -> int:
+def free_on(device: str) -> int:
     """Bytes that a network could still take on the device: on a GPU, also what torch holds and does not use."""
     if device != "cuda":
-        return int(psutil.virtual_memory().available)
+        return free_memory()
     held = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
     return int(torch.cuda.mem_get_info()[0] + held)
-
-
-@contextmanager
-def out_of_memory() -> Iterator[None]:
-    """Turn what torch raises when memory runs out all the same into an InputError."""
-    try:
-        yield
-    except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "memory" not in str(error):
-            raise
-        raise InputError("the memory ran out; choose a smaller --batch-size or --size") from error
 
 
 def keep_freed_memory(*, saving: bool) -> None:
@@ -134,7 +130,8 @@ def keep_freed_memory(*, saving: bool) -> None:
         return
     with suppress(OSError, AttributeError):
         libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(-3, 2**20 if saving else 2**30)  # M_MMAP_THRESHOLD: blocks below it come from the heap
+        # M_MMAP_THRESHOLD: blocks below it come from the heap; glibc before 2.35 takes no more than 32 MB
+        libc.mallopt(-3, 2**20 if saving else 2**30) or libc.mallopt(-3, 2**25)
         libc.mallopt(-1, 2**27 if saving else 2**31 - 1)  # M_TRIM_THRESHOLD: of which so much may lie idle
 
 
@@ -144,7 +141,7 @@ def described(machine: Machine) -> dict[str, str | int]:
     return {
         "system": f"{platform.system()} {platform.machine()}",
         "processor": processor("cpu"),
-        "cores": os.cpu_count() or 1,
+        "cores": cores(),
         "memory": f"{memory:.0f} GB",
         "chosen": str(machine),
     }

@@ -17,6 +17,7 @@ from torch import Tensor, distributed, nn
 from torch.distributed.rendezvous import rendezvous
 
 from convatlas.data.batches import Shard
+from convatlas.devices import cores
 from convatlas.errors import InputError
 from convatlas.wording import some
 
@@ -176,7 +177,7 @@ def take_states(
 def check_devices(devices: int, device: str) -> None:
     """Raise InputError where the machine has fewer GPUs than `devices`, or cores where it computes on these."""
     gpus = torch.cuda.device_count() if device in ("auto", "cuda") else 0
-    there, what = (gpus, some(gpus, "GPU")) if gpus else (os.cpu_count() or 1, some(os.cpu_count() or 1, "core"))
+    there, what = (gpus, some(gpus, "GPU")) if gpus else (cores(), some(cores(), "core"))
     if not 1 <= devices <= there:
         raise InputError(f"this machine has {what}, and --devices asks for {devices}; choose from 1 to {there}")
 
@@ -197,7 +198,7 @@ def launch(work: Callable[[str], None], directory: Path, *, devices: int) -> int
     )  # fmt: skip
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     variables = dict(os.environ)
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // devices)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // devices)))
     try:
         elastic_launch(config, work)(str(directory))
     except ChildFailedError as error:

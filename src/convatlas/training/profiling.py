@@ -12,8 +12,9 @@ from convatlas.errors import InputError
 from convatlas.files import write_text, writing
 from convatlas.wording import some
 
-Share = Literal["data", "forward", "backward", "optimiser", "logging"]
-"""The parts of a step: the batch is made, the network answers, its gradients, its weights, and what is said of it."""
+Share = Literal["data", "forward", "backward", "optimiser", "logging", "validation"]
+"""The parts of a step: the batch is made, the network answers, its gradients, its weights, and what is said of it; and
+what comes after an epoch's last."""
 WARM, TRACED = 5, 20
 """Steps that pass before, in which memory and caches fill, and those that are traced: of a run that has so many."""
 LEAST = 4
@@ -26,6 +27,7 @@ ADVICE: dict[str, str] = {
     "backward": "the network itself: a smaller one, or smaller images (--size)",
     "optimiser": "weights are changed more than they are used: a larger --batch-size",
     "logging": "what is said of the steps takes the most: very small steps; a larger --batch-size",
+    "validation": "epochs are short beside it: fewer images for it (--validation)",
     "the rest": "what lies between: a larger --batch-size spreads it over more images",
 }
 
@@ -103,7 +105,7 @@ def page(profiler: profile, seconds: float, *, traced: int, warm: int) -> str:
         f"Over {some(traced, 'step')}, after {some(warm, 'other')}: {step:.2f} ms a step, by the clock of the process "
         "that trains.",
         "What a GPU does while that goes on counts where it is waited for. The rest lies between the parts: losses and",
-        "right answers are counted, checkpoints written, and the profile itself kept.",
+        "right answers are counted, weights and checkpoints written, and the profile itself is kept.",
         "",
         "| part | ms a step | share |",
         "| --- | ---: | ---: |",

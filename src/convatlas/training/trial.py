@@ -5,12 +5,12 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 
 from convatlas.data.batches import Step
+from convatlas.devices import out_of_memory
 from convatlas.errors import InputError
 from convatlas.training import machine as machines
 from convatlas.training.job import prepare
 from convatlas.training.learning import Learning, Sums, make_accelerator
 from convatlas.training.loop import alone, take_step
-from convatlas.training.machine import out_of_memory
 from convatlas.training.progress import Display
 from convatlas.training.recipe import Recipe
 

@@ -5,6 +5,7 @@ configuration, so that whoever loads the weights treats an image as the training
 """
 
 import dataclasses
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from convatlas import models
 from convatlas.data.images import Preparation
@@ -70,6 +71,15 @@ def load_trained(source: str | os.PathLike[str]) -> tuple[Bundle, Network]:
     bundle = Bundle.read(source)
     network = load_weights(bundle.build(), locate(source, "model.safetensors"))
     return bundle, network.eval()
+
+
+def fingerprint(network: nn.Module) -> str:
+    """By which it is told whether a network still has the weights that something was made of."""
+    words = hashlib.blake2b(digest_size=16)
+    for name, tensor in network.state_dict().items():
+        words.update(name.encode())
+        words.update(tensor.detach().cpu().contiguous().numpy())
+    return words.hexdigest()
 
 
 def bundle_of(source: str) -> Bundle | None:

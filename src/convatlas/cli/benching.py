@@ -61,6 +61,7 @@ def bench(words: list[str]) -> int:
     if not 0 <= options.most_loss <= 100:
         raise InputError(f"--most-loss is from 0 to 100 points, and not {options.most_loss:g}")
 
+    from convatlas.deploy.engines import WORDS
     from convatlas.deploy.measuring import keep_choice, measure
     from convatlas.devices import find_device
 
@@ -73,7 +74,9 @@ def bench(words: list[str]) -> int:
     measured = measure(
         network, images, batch_sizes=sorted(set(options.batch_size)), names=names,
         device=find_device(options.device), seconds=options.seconds, folder=folder,
-        on_ready=lambda made: complain(f"{made.name} {made.precision} is ready for batches of {made.batch_size}", 0),
+        on_ready=lambda made: complain(
+            f"{made.name} in {WORDS[made.precision]} is ready for batches of {made.batch_size}", 0
+        ),
     )  # fmt: skip
     if options.engine and not {timing.engine for timing in measured.timings} & set(options.engine):
         raise InputError("; ".join(each.reason for each in measured.absent))
@@ -138,13 +141,15 @@ def table(measured: "Measured") -> "Table":
     """A line for each engine and batch size."""
     from rich.table import Table
 
+    from convatlas.deploy.engines import WORDS
+
     lines = Table(box=None, pad_edge=False)
     for head in ("batch", "engine", "", "images/s", "ms: middle", "90 %", "99 %", "ready after", "difference"):
         lines.add_column(head, justify="left" if head in ("engine", "") else "right")
     for timing in measured.timings:
         middle, tenth, hundredth = timing.latency
         lines.add_row(
-            f"{timing.batch_size}", timing.engine, {"32": "float32"}.get(timing.precision, timing.precision),
+            f"{timing.batch_size}", timing.engine, WORDS[timing.precision],
             f"{timing.images_per_second:,.1f}", f"{middle:.2f}", f"{tenth:.2f}", f"{hundredth:.2f}",
             f"{timing.prepared:.1f} s", f"{timing.difference:.1g}{'' if timing.agrees else ' too far'}",
         )  # fmt: skip

@@ -50,6 +50,7 @@ def predict(words: list[str]) -> int:
 
     from convatlas.data.images import UnreadableImageError
     from convatlas.deploy.classifier import load
+    from convatlas.deploy.engines import WORDS
 
     engine = None if options.engine == "auto" else options.engine
     classifier = load(options.run, device=options.device, engine=engine, precision=options.precision)
@@ -75,9 +76,8 @@ def predict(words: list[str]) -> int:
     if options.json:
         print_json(listed)
     if set(classifier.answered) - {("eager", "32")}:
-        named = {"32": "float32"}
         shares = (
-            f"{name} in {named.get(numbers, numbers)}, {some(count, 'picture')}"
+            f"{name} in {WORDS[numbers]}, {some(count, 'picture')}"
             for (name, numbers), count in classifier.answered.items()
         )
         complain(f"answered by {'; '.join(shares)}", 0)

@@ -28,6 +28,7 @@ from convatlas.weights.bundle import fingerprint
 EngineName = Literal["eager", "compiled", "openvino", "int8", "onnxruntime"]
 Numbers = Literal["32", "bf16", "int8"]
 """In which an engine computes."""
+WORDS: dict[Numbers, str] = {"32": "float32", "bf16": "bf16", "int8": "int8"}
 INT8 = ("int8.bin", "int8.xml")
 """The files in a run's folder that hold its network in eight bits."""
 MADE_OF = ["convatlas", "weights"]

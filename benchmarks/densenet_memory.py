@@ -1,17 +1,16 @@
 """Training memory of DenseNet-BC (L = 100, k = 12): with `saving` beside plain, each in a process of its own.
 
-    python benchmarks/densenet_memory.py [--rounds 3] [--steps 3] [--batch 64] [--threads 1] [--json FILE]
+    python benchmarks/densenet_memory.py [--rounds 3] [--steps 3] [--batch 64] [--threads 2] [--heap kept] [--json FILE]
 
 The memory is the greatest resident size of a process, torch itself included; the time, the median of a step
-(forward, backward, SGD) after one that warms up; the ratios, the medians of the rounds. Blocks from 1 MB on are given
-back to the system when they are freed, so that the figure is what a network holds and not the holes in glibc's heap;
-`--threshold 0` leaves glibc as it is.
+(forward, backward, SGD; channels last, float32) after one that warms up; the ratios, the medians of the rounds. What is
+freed stays in the process, as in `convatlas train`; with `--heap glibc` what the C library makes of it, with `--heap
+returned` every block from 1 MB on goes back to the system.
 """
 
 import argparse
 import json
 import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -22,6 +21,8 @@ from pathlib import Path
 import torch
 
 import convatlas as ca
+from convatlas.devices import cores, processor
+from convatlas.training.machine import keep_freed_memory
 
 MEMORY, TIME = 0.5, 1.25
 """What `saving` is held to: at most half of the memory, in at most 1.25 times the step."""
@@ -30,11 +31,15 @@ MEMORY, TIME = 0.5, 1.25
 def measure(args: argparse.Namespace) -> dict[str, float]:
     """Peak memory in MB and seconds a step of one side, in this process."""
     torch.set_num_threads(args.threads)
+    if args.heap == "kept":
+        keep_freed_memory()
     torch.manual_seed(0)
-    network = ca.create_model(args.model, saving=args.side == "saving").train()
+    network = ca.create_model(args.model, saving=args.side == "saving")
+    network = network.train().to(memory_format=torch.channels_last)
     before = peak()
     optimiser = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, nesterov=True)
-    images, labels = torch.randn(args.batch, 3, 32, 32), torch.randint(0, 10, (args.batch,))
+    images = torch.randn(args.batch, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+    labels = torch.randint(0, 10, (args.batch,))
     seconds = []
     for _ in range(args.steps + 1):
         start = time.perf_counter()
@@ -57,8 +62,8 @@ def main() -> int:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--threshold", type=int, default=1_000_000)
+    parser.add_argument("--threads", type=int, default=cores())
+    parser.add_argument("--heap", choices=("kept", "glibc", "returned"), default="kept")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--side", choices=("plain", "saving"), help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -66,7 +71,7 @@ def main() -> int:
         print(json.dumps(measure(args)))
         return 0
 
-    environment = os.environ | ({"MALLOC_MMAP_THRESHOLD_": str(args.threshold)} if args.threshold else {})
+    environment = os.environ | ({"MALLOC_MMAP_THRESHOLD_": "1000000"} if args.heap == "returned" else {})
     rounds = []
     for _ in range(args.rounds):
         sides = {}
@@ -78,7 +83,7 @@ def main() -> int:
     memories = [sides["saving"]["peak_mb"] / sides["plain"]["peak_mb"] for sides in rounds]
     times = [sides["saving"]["step_s"] / sides["plain"]["step_s"] for sides in rounds]
     memory, slower = statistics.median(memories), statistics.median(times)
-    machine = f"{platform.machine()}, {args.threads} thread(s), torch {torch.__version__}, batch {args.batch}"
+    machine = f"{processor('cpu')}, {args.threads} threads, torch {torch.__version__}, batch {args.batch}, heap {args.heap}"
     print(
         f"memory  {memory:.2f} (bar {MEMORY})   time {slower:.2f} ({min(times):.2f} to {max(times):.2f}; bar {TIME})   "
         f"{machine}"

@@ -104,7 +104,7 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", default=["lenet", "resnet20", "resnet50_v1_5", "densenet121"])
     parser.add_argument("--json", type=Path, default=Path("results/limits.json"))
     options = parser.parse_args()
-    keep_freed_memory(saving=False)
+    keep_freed_memory()
     about = machine() | {"instructions": ", ".join(instructions())}
     print(", ".join(f"{name} {value}" for name, value in about.items()))
     precisions = {"32": torch.float32} | ({"bf16": torch.bfloat16} if fast_bf16("cpu") else {})

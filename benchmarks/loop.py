@@ -42,7 +42,7 @@ def ours(recipe: ca.Recipe) -> float:
 def bare(recipe: ca.Recipe) -> float:
     """Seconds of the second epoch of nothing but steps."""
     job = prepare(recipe, Display(quiet=True))
-    keep_freed_memory(saving=False)
+    keep_freed_memory()
     network = job.network.to(memory_format=torch.channels_last).train()
     optimizer = make_optimizer(network, job.recipe)
     batches = Batches(

@@ -36,7 +36,7 @@ def ours(folder: Path, cache: Path | None = None) -> Epoch:
     from convatlas.data.batches import Batches
     from convatlas.training.machine import keep_freed_memory
 
-    keep_freed_memory(saving=False)
+    keep_freed_memory()
     source = open_data(str(folder), label_column=None, loading="mapped")
     splits = load_splits(
         source, size=(3, 224, 224), fit="crop", validation=0.1, loading="mapped", workers=0, windows=True, cache=cache

@@ -108,7 +108,7 @@ def stream(folder: Path, *, wanted: int, workers: int) -> Streaming:
     from convatlas.data.batches import Augmentation, Batches
     from convatlas.training.machine import keep_freed_memory
 
-    keep_freed_memory(saving=False)
+    keep_freed_memory()
     began = time.perf_counter()
     size = (3, 32, 32)
     shards = open_data(str(folder), label_column=None, loading="stream")

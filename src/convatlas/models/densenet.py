@@ -10,7 +10,7 @@ from convatlas.layers.checks import check_share
 from convatlas.layers.init import he_, xavier_
 from convatlas.layers.parts import drawn, part
 from convatlas.layers.pooling import GlobalAveragePool
-from convatlas.layers.saving import recomputed
+from convatlas.layers.saving import Scratch, composite
 from convatlas.network import Network
 from convatlas.registry import register
 
@@ -87,11 +87,11 @@ class DenseLayer(nn.Module):
     It takes its input in pieces, as the layers before it made them, and concatenates them itself.
     """
 
-    def __init__(self, in_channels: int, *, spec: DenseNetSpec | CifarSpec) -> None:
+    def __init__(self, in_channels: int, *, spec: DenseNetSpec | CifarSpec, scratch: Scratch | None) -> None:
         super().__init__()
         k = spec.growth_rate
         size, out_channels = (1, 4 * k) if spec.bottleneck else (3, k)  # "each 1×1 convolution produce 4k feature-maps"
-        self.bottleneck, self.saving = spec.bottleneck, spec.saving
+        self.bottleneck, self.scratch = spec.bottleneck, scratch
         self.norm1 = nn.BatchNorm2d(in_channels)
         self.relu1 = nn.ReLU()
         self.conv1 = nn.Conv2d(in_channels, out_channels, kernel_size=size, padding=size // 2, bias=has_bias(spec))
@@ -104,29 +104,28 @@ class DenseLayer(nn.Module):
 
     def forward(self, *pieces: Tensor) -> Tensor:
         """The k new maps. Dropout stays outside of what a saving layer computes twice."""
-        # What concatenates grows with the square of a block's depth; the bottleneck's 4k maps are a tenth of it.
-        y = self.drop1(recomputed(self.first, *pieces, norm=self.norm1) if self.saving else self.first(*pieces))
-        return self.drop2(self.second(y)) if self.bottleneck else y  # type: ignore[no-any-return]
-
-    def first(self, *pieces: Tensor) -> Tensor:
-        """BN, ReLU and convolution of all that came before."""
-        return self.conv1(self.relu1(self.norm1(torch.cat(pieces, dim=1))))  # type: ignore[no-any-return]
-
-    def second(self, x: Tensor) -> Tensor:
-        """BN, ReLU and 3×3 convolution of the bottleneck's maps."""
-        return self.conv2(self.relu2(self.norm2(x)))  # type: ignore[no-any-return]
+        y = self.drop1(composite(self.norm1, self.relu1, self.conv1, *pieces, scratch=self.scratch))
+        if self.bottleneck:
+            y = self.drop2(composite(self.norm2, self.relu2, self.conv2, y, scratch=self.scratch))
+        return y  # type: ignore[no-any-return]
 
 
 class DenseBlock(nn.Module):
     """`(N, C, H, W) -> (N, C + layers·k, H, W)`: each layer sees the input and the maps of all layers before it."""
 
-    def __init__(self, layers: int, in_channels: int, *, spec: DenseNetSpec | CifarSpec) -> None:
+    def __init__(
+        self, layers: int, in_channels: int, *, spec: DenseNetSpec | CifarSpec, scratch: Scratch | None
+    ) -> None:
         super().__init__()
+        self.channels, self.scratch = in_channels + spec.growth_rate * layers, scratch
         for layer in range(1, layers + 1):  # numbered as the paper does: layer l has k0 + k(l − 1) inputs
-            self.add_module(f"layer{layer}", DenseLayer(in_channels + spec.growth_rate * (layer - 1), spec=spec))
+            channels = in_channels + spec.growth_rate * (layer - 1)
+            self.add_module(f"layer{layer}", DenseLayer(channels, spec=spec, scratch=scratch))
 
     def forward(self, x: Tensor) -> Tensor:
         """The input and every layer's maps, concatenated (Fig. 1)."""
+        if self.scratch is not None:
+            self.scratch.most = len(x) * self.channels * x.shape[2] * x.shape[3]
         pieces = [x]
         for layer in self.children():
             pieces.append(layer(*pieces))
@@ -138,9 +137,11 @@ class Transition(nn.Module):
     a 2×2 average pooling layer" (Sec. 3). The ReLU between them is in the released code alone.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, *, spec: DenseNetSpec | CifarSpec) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, *, spec: DenseNetSpec | CifarSpec, scratch: Scratch | None
+    ) -> None:
         super().__init__()
-        self.saving = spec.saving
+        self.scratch = scratch
         self.norm = nn.BatchNorm2d(in_channels)
         self.relu = nn.ReLU()
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size=1, bias=has_bias(spec))
@@ -149,12 +150,8 @@ class Transition(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Half as wide, and fewer channels."""
-        y = recomputed(self.reduced, x, norm=self.norm) if self.saving else self.reduced(x)
+        y = composite(self.norm, self.relu, self.conv, x, scratch=self.scratch)
         return self.pool(self.drop(y))  # type: ignore[no-any-return]
-
-    def reduced(self, x: Tensor) -> Tensor:
-        """BN, ReLU and 1×1 convolution."""
-        return self.conv(self.relu(self.norm(x)))  # type: ignore[no-any-return]
 
 
 def has_bias(spec: DenseNetSpec | CifarSpec) -> bool:
@@ -167,12 +164,13 @@ def add_dense_stages(network: Network, channels: int, *, spec: DenseNetSpec | Ci
 
     Returns the channels that the classifier sees.
     """
+    scratch = Scratch() if spec.saving else None
     for number, layers in enumerate(spec.layers, start=1):
-        network.add_module(f"dense_block{number}", DenseBlock(layers, channels, spec=spec))
+        network.add_module(f"dense_block{number}", DenseBlock(layers, channels, spec=spec, scratch=scratch))
         channels += layers * spec.growth_rate
         if number < len(spec.layers):
             kept = int(spec.compression * channels)  # "⌊θm⌋ output feature-maps", Sec. 3
-            network.add_module(f"transition{number}", Transition(channels, kept, spec=spec))
+            network.add_module(f"transition{number}", Transition(channels, kept, spec=spec, scratch=scratch))
             channels = kept
     network.add_module("norm", part(norm=nn.BatchNorm2d(channels), relu=nn.ReLU()))
     network.add_module("pool", GlobalAveragePool())

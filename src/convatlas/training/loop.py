@@ -189,7 +189,7 @@ def learn(job: Job, run: Run, display: Display, *, saved: State | None, profile:
     """Train from the checkpoint, or from the beginning, to the end; then test and report."""
     recipe, machine = job.recipe, job.machine
     assert recipe.epochs is not None
-    machines.keep_freed_memory(saving=getattr(job.network.spec, "saving", False))
+    machines.keep_freed_memory()
     accelerator = make_accelerator(job, trackers(run))
     learning, keeper = Learning(job, accelerator), Keeper(run)
     if saved is not None:

@@ -119,20 +119,19 @@ def free_on(device: str) -> int:
     return int(torch.cuda.mem_get_info()[0] + held)
 
 
-def keep_freed_memory(*, saving: bool) -> None:
-    """Have the C library keep the memory that is freed for the next layer's activations, or with `saving` give it back.
+def keep_freed_memory() -> None:
+    """Have the C library keep the memory that is freed, for the next layer's activations.
 
     As it is, glibc hands every large block back to the system, and each activation of each step is paid for with
-    page faults: a third of the time of a LeNet in float32. But what is kept lies in pieces of all sizes, which undoes
-    the work of a network that saves memory. Elsewhere than on Linux with glibc, nothing changes.
+    page faults: a third of the time of a LeNet in float32. Elsewhere than on Linux with glibc, nothing changes.
     """
     if sys.platform != "linux":
         return
     with suppress(OSError, AttributeError):
         libc = ctypes.CDLL("libc.so.6")
         # M_MMAP_THRESHOLD: blocks below it come from the heap; glibc before 2.35 takes no more than 32 MB
-        libc.mallopt(-3, 2**20 if saving else 2**30) or libc.mallopt(-3, 2**25)
-        libc.mallopt(-1, 2**27 if saving else 2**31 - 1)  # M_TRIM_THRESHOLD: of which so much may lie idle
+        libc.mallopt(-3, 2**30) or libc.mallopt(-3, 2**25)
+        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: of which so much may lie idle
 
 
 def described(machine: Machine) -> dict[str, str | int]:

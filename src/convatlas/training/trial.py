@@ -26,7 +26,7 @@ def trying(recipe: Recipe, display: Display) -> Iterator[Learning]:
             raise InputError("a trial takes one process; start it without torchrun or `accelerate launch`")
         job = prepare(recipe, display)
         eager = replace(job, machine=replace(job.machine, compiled=False))  # a compilation takes longer than a trial
-        machines.keep_freed_memory(saving=getattr(job.network.spec, "saving", False))
+        machines.keep_freed_memory()
         with out_of_memory():
             learning = Learning(job, make_accelerator(eager))
             with closing(learning.batches.steps()) as learning.stream:

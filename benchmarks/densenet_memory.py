@@ -83,7 +83,8 @@ def main() -> int:
     memories = [sides["saving"]["peak_mb"] / sides["plain"]["peak_mb"] for sides in rounds]
     times = [sides["saving"]["step_s"] / sides["plain"]["step_s"] for sides in rounds]
     memory, slower = statistics.median(memories), statistics.median(times)
-    machine = f"{processor('cpu')}, {args.threads} threads, torch {torch.__version__}, batch {args.batch}, heap {args.heap}"
+    ran = f"{args.threads} threads, torch {torch.__version__}, batch {args.batch}, heap {args.heap}"
+    machine = f"{processor('cpu')}, {ran}"
     print(
         f"memory  {memory:.2f} (bar {MEMORY})   time {slower:.2f} ({min(times):.2f} to {max(times):.2f}; bar {TIME})   "
         f"{machine}"

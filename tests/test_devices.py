@@ -9,7 +9,16 @@ import psutil
 import pytest
 
 from convatlas import devices
-from convatlas.devices import cores, free_memory
+from convatlas.devices import can_compile, cores, free_memory
+
+
+def test_a_compiler_that_does_not_work_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    found = can_compile("cpu")
+    for compiler in ("/bin/false", str(tmp_path / "missing"), "c'"):
+        monkeypatch.setenv("CXX", compiler)
+        assert not can_compile("cpu")
+    monkeypatch.setenv("CXX", "g++ -O1")
+    assert can_compile("cpu") == found or not found
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system grants no single cores")

@@ -2,10 +2,13 @@
 
 import os
 import platform
-import shutil
+import shlex
+import subprocess
+import sys
 import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -92,8 +95,19 @@ def can_compile(device: str) -> bool:
     """Whether torch can compile for the device: on a processor it needs a C++ compiler, and Python's headers."""
     if device != "cpu":
         return find_spec("triton") is not None
-    compilers = (os.environ.get("CXX", "c++"), "g++", "clang++")
-    return any(map(shutil.which, compilers)) and Path(sysconfig.get_paths()["include"], "Python.h").is_file()
+    compiler = os.environ.get("CXX", {"win32": "cl", "darwin": "clang++"}.get(sys.platform, "g++"))  # torch's choice
+    headers = Path(sysconfig.get_paths()["include"], "Python.h")
+    return headers.is_file() and answers(compiler)
+
+
+@cache
+def answers(program: str) -> bool:
+    """Whether there is such a program, and it works."""
+    try:
+        words = [*shlex.split(program), *([] if sys.platform == "win32" else ["--version"])]
+        return subprocess.run(words, capture_output=True, check=False, timeout=20).returncode == 0
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        return False
 
 
 def compiles_large(device: str) -> bool:

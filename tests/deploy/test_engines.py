@@ -176,7 +176,9 @@ def test_a_classifier_of_zeros_agrees_with_itself() -> None:
     ("words", "sentence"),
     [
         (("--batch-size", "1000000000"), "the memory ran out; choose a smaller --batch-size"),
-        (("--seconds", "nan"), "--seconds is above 0, and not nan"),
+        (("--seconds", "inf"), "--seconds is a number above 0, and not inf"),
+        (("--data", "digits"), "--data is for --int8; add it, or leave out --data"),
+        (("--batch-size", "x"), "--batch-size cannot be 'x'; see convatlas bench --help"),
         (("--int8", "--most-loss", "nan"), "--most-loss is from 0 to 100 points, and not nan"),
     ],
 )
@@ -186,6 +188,26 @@ def test_what_bench_cannot_do_is_a_sentence(
     said = convatlas("bench", "resnet20", "--engine", "eager", *words)
     assert said.status == 2
     assert said.err == f"convatlas: {sentence}\n"
+
+
+def test_a_name_that_is_neither_a_run_nor_a_network_is_told_with_the_nearest(convatlas: Callable[..., Any]) -> None:
+    said = convatlas("bench", "lenett")
+    assert said.status == 2
+    assert said.err == "convatlas: there is no run and no network lenett (nearest: lenet, lenet5 or resnext29_8x64d)\n"
+
+
+def test_a_choice_that_is_damaged_is_passed_over_and_told(
+    run: Run, tmp_path: Path, convatlas: Callable[..., Any]
+) -> None:
+    folder = shutil.copytree(run.directory, tmp_path / "run")
+    network = load_trained(folder)[1]
+    keep_choice(measured_here(network, timed("eager", 1e-9), timed(HERE[-1].name, 1e9)), folder)
+    quick = ("--engine", "eager", "--batch-size", "2", "--seconds", "0.01")
+    said = convatlas("bench", folder, *quick)
+    assert f"the fastest: {HERE[-1].name} in float32 with batches of 4, as was measured before" in said.out
+    (folder / "engine.json").write_text('{"machine": 3')
+    with pytest.warns(RuntimeWarning, match=r"engine\.json cannot be read, and is passed over; convatlas bench .*run"):
+        assert ca.load(folder).choices == []
 
 
 @pytest.mark.slow
@@ -244,7 +266,7 @@ def test_predict_takes_what_bench_found_for_full_batches_and_answers_alike(
     folder = shutil.copytree(run.directory, tmp_path / "run")
     said = convatlas("bench", folder, "--engine", HERE[-1].name, "--batch-size", "2", "--seconds", "0.01")
     assert said.status == 0, said.err
-    assert re.search(r"the fastest: \w+ with batches of 2; predict will use it here, from", said.out)
+    assert re.search(r"the fastest: \w+ in \w+ with batches of 2; predict will use it here, from", said.out)
     assert {t["engine"] for t in json.loads((folder / "engine.json").read_text())["timings"]} == {
         "eager", HERE[-1].name
     }  # fmt: skip
@@ -277,6 +299,7 @@ def test_evaluate_counts_by_the_engine_that_is_named(run: Run, convatlas: Callab
         assert abs(found["right"] - expected["right"]) <= 2
         assert found["total"] == expected["total"]
         assert found["loss"] == pytest.approx(expected["loss"], rel=0.05)
+        assert words[1] in (found["engine"], found["precision"])
     assert convatlas("evaluate", run.directory, "--engine", "onnxruntime", "--precision", "bf16").status == 2
 
 
@@ -289,6 +312,7 @@ def test_eight_bits_are_checked_before_they_are_used_and_refused_where_they_lose
     monkeypatch.setattr(quantizing.Checked, "loss", 1.5)
     said = convatlas(*words)
     assert said.status == 1
+    assert "the fastest: eager" in said.out  # as of what else was asked for
     assert "1.50 points less, of which --most-loss allows 1; it is not used" in said.err
     assert not list(folder.glob("int8*"))
     with pytest.raises(InputError, match="nothing was calibrated; convatlas bench RUN --int8 does it"):
@@ -315,6 +339,16 @@ def test_eight_bits_are_checked_before_they_are_used_and_refused_where_they_lose
     fast, plain = (ca.load(folder, engine=name).predict(digits) for name in ("int8", "eager"))
     for one, other in zip(fast, plain, strict=True):
         assert one.probability == pytest.approx(other.probability, abs=0.1)
+    for name, content in kept.items():
+        for damage in (content[:-2], content[:20] + bytes([content[20] ^ 1]) + content[21:]):
+            (folder / name).write_bytes(damage)
+            with pytest.raises(InputError, match=r"int8\.\w+ is damaged, or .*; convatlas bench RUN --int8 does it an"):
+                ca.load(folder, engine="int8").predict(digits)
+        (folder / name).write_bytes(content)
+    for verb, *more in (("predict", folder, folder), ("evaluate", folder)):
+        said = convatlas(verb, *more, "--engine", "int8", "--precision", "bf16")
+        assert said.status == 2
+        assert said.err == "convatlas: int8 computes in eight bits; leave out --precision\n"
     bundle, network = load_trained(folder)
     bundle.save(folder, {name: 2 * value for name, value in network.state_dict().items()})  # as by a run that goes on
     with pytest.raises(InputError, match="the run has other weights by now than were calibrated; convatlas bench RUN"):

@@ -1,5 +1,7 @@
 """DenseNet against its Table 1 and Sec. 3, and its saving form against the plain one."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -135,6 +137,27 @@ def test_saving_memory_changes_no_logit_no_gradient_and_no_statistic(
     assert sum(key.endswith(".grad") for key in expected) == len(list(plain.parameters())) + 1
     for key, value in expected.items():
         assert torch.equal(value, found[key]), key
+
+
+def test_the_gradients_of_a_saving_network_cannot_be_differentiated_and_that_is_said() -> None:
+    network = build("densenet_40_12", depth=13, saving=True).train()
+    loss = network(torch.randn(2, 3, 16, 16)).sum()
+    with pytest.raises(RuntimeError, match="make it without saving"):
+        torch.autograd.grad(loss, list(network.parameters()), create_graph=True)
+
+
+def test_copies_of_a_saving_network_learn_each_by_itself() -> None:
+    network = build("densenet_40_12", depth=13, saving=True)
+    images = torch.randn(4, 3, 16, 16)
+    expected = trained(copy.deepcopy(network), images, fast=False)
+    twin = copy.deepcopy(network)
+    first, second = network.train()(images), twin.train()(images)  # and forwards, while the other's backwards waits
+    for logits in (first, second):
+        torch.nn.functional.cross_entropy(logits, torch.arange(4) % 10).backward()
+    for learned in (network, twin):
+        for key, parameter in learned.named_parameters():
+            assert parameter.grad is not None
+            assert torch.equal(parameter.grad, expected[f"{key}.grad"])
 
 
 def test_a_saving_network_keeps_less_for_the_backward_pass() -> None:

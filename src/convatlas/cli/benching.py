@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import Positional, arg
 
 from convatlas.cli.words import Device, complain, parse, print_json, print_table
-from convatlas.errors import InputError
+from convatlas.errors import InputError, WorkError
+from convatlas.wording import nearest
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -57,7 +58,9 @@ def bench(words: list[str]) -> int:
     if not options.batch_size or min(options.batch_size) < 1:
         raise InputError("--batch-size takes whole numbers from 1 on")
     if not 0 < options.seconds < math.inf:
-        raise InputError(f"--seconds is above 0, and not {options.seconds}")
+        raise InputError(f"--seconds is a number above 0, and not {options.seconds}")
+    if options.data is not None and not options.int8:
+        raise InputError("--data is for --int8; add it, or leave out --data")
     if not 0 <= options.most_loss <= 100:
         raise InputError(f"--most-loss is from 0 to 100 points, and not {options.most_loss:g}")
 
@@ -69,8 +72,7 @@ def bench(words: list[str]) -> int:
     names = options.engine or None
     if names and folder is not None:
         names = tuple(dict.fromkeys(("eager", *names)))  # by which is told when another pays
-    if options.int8:
-        make_int8(options, folder)
+    status = make_int8(options, folder) if options.int8 else 0
     measured = measure(
         network, images, batch_sizes=sorted(set(options.batch_size)), names=names,
         device=find_device(options.device), seconds=options.seconds, folder=folder,
@@ -87,12 +89,16 @@ def bench(words: list[str]) -> int:
     choices = (keep_choice(measured, folder) if folder is not None else measured).choices()
     if options.json:
         print_json(asdict(measured) | {"choices": [choice._asdict() for choice in choices]})
-        return 0
+        return status
     for best in choices[:1]:
+        now = {(timing.engine, timing.precision, timing.batch_size) for timing in measured.timings}
+        before = "" if best[:3] in now else ", as was measured before"
         since = f", from {best.after:,} pictures on" if best.after else ""
         ending = f"; predict will use it here{since}" if folder is not None else ""
-        print(f"the fastest: {best.engine} with batches of {best.batch_size}{ending}")
-    return 0
+        print(
+            f"the fastest: {best.engine} in {WORDS[best.precision]} with batches of {best.batch_size}{before}{ending}"
+        )
+    return status
 
 
 def opened(name: str) -> "tuple[Network, Preparation, Path | None]":
@@ -100,17 +106,20 @@ def opened(name: str) -> "tuple[Network, Preparation, Path | None]":
     from convatlas.data.images import Preparation
     from convatlas.models import build, list_models, model_card
     from convatlas.weights.bundle import load_trained
+    from convatlas.weights.load import is_hub_name
 
     if name in list_models():
         size = model_card(name).input_size
         return build(name).eval(), Preparation(size=size, mean=(0.5,) * size[0], std=(0.25,) * size[0]), None
-    bundle, network = load_trained(name)
     folder = Path(name).expanduser()
+    if not folder.is_dir() and not is_hub_name(name):
+        raise InputError(f"there is no run and no network {name} (nearest: {nearest(name, list_models())})")
+    bundle, network = load_trained(name)
     return network, bundle.images, folder if folder.is_dir() else None
 
 
-def make_int8(options: BenchOptions, folder: Path | None) -> None:
-    """Calibrate the run's network in eight bits, and say what that does to its accuracy."""
+def make_int8(options: BenchOptions, folder: Path | None) -> int:
+    """Calibrate the run's network in eight bits, and say what that does to its accuracy. 1 where that is refused."""
     import numpy as np
 
     from convatlas.data import load_part
@@ -123,9 +132,11 @@ def make_int8(options: BenchOptions, folder: Path | None) -> None:
     images = bundle.images
     part, held = load_part(source, classes=bundle.classes, size=images.size, fit=images.fit, held_out=held_out)
     index = np.unique(np.linspace(0, len(held) - 1, MOST_CHECKED).astype(np.int64))
-    checked = quantize(
-        network, images, held.at(index).numpy(), held.labels.numpy()[index], folder, most_loss=options.most_loss
-    )
+    pixels, labels = held.at(index).numpy(), held.labels.numpy()[index]
+    try:
+        checked = quantize(network, images, pixels, labels, folder, most_loss=options.most_loss)
+    except WorkError as error:
+        return complain(error, 1)
     complain(
         f"in eight bits, calibrated on {checked.calibrated_on} images of {source.name}, {part}: {checked.right:,} of "
         f"{checked.checked_on:,} others named rightly, and {checked.right_in_float32:,} in float32", 0,
@@ -135,6 +146,7 @@ def make_int8(options: BenchOptions, folder: Path | None) -> None:
             f"{checked.commonest:,} are of the commonest class, so that the network has learned little, and the "
             "comparison says little", 0,
         )  # fmt: skip
+    return 0
 
 
 def table(measured: "Measured") -> "Table":

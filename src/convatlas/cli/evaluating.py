@@ -62,6 +62,8 @@ class EvaluateOptions:
 def evaluate(words: list[str]) -> int:
     """Count how many images a trained network names rightly."""
     options = parse(EvaluateOptions, "evaluate", words)
+    if (options.engine, options.precision) == ("int8", "bf16"):
+        raise InputError("int8 computes in eight bits; leave out --precision")
     trained = from_elsewhere(options) if options.run is None else from_run(options, options.run)
 
     from convatlas.data import load_part
@@ -81,7 +83,9 @@ def evaluate(words: list[str]) -> int:
     else:
         answers = by_engine(options, trained, images, pixels)
     if options.json:
+        precision = "int8" if options.engine == "int8" else options.precision
         names = {"model": trained.bundle.model, "data": trained.source.name, "part": part}
+        names |= {"engine": options.engine, "precision": precision}
         print_json(names | {"skipped": len(pixels.skipped)} | answers.scores())
     else:
         print(f"{trained.source.name}, {part}: {scored(answers.scores())}")

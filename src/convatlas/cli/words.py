@@ -54,12 +54,13 @@ def names(kind: type) -> list[str]:
 
 SAYINGS = (
     # what tyro says                                                 what we say
-    (r"Missing from convatlas ([\w-]+): (\w+) (.*?)\.? \(required\)", r"\1 needs \2: \3"),
+    (r"Missing from convatlas ([\w-]+): (\S+) (.*?)\.? \(required\)", r"\1 needs \2: \3"),
     (r"Missing value for argument '(\S+)'. Expected ([2-9]) values.*",   r"\1 takes \2 values"),
     (r"Missing value for argument '(\S+)'.*",                        r"\1 needs a value"),
     (r"Error parsing (\S+): no type matching (.+) could.*\['(.*)'\]", r"\1 takes \2, and not '\3'"),
     (r"Error parsing (\S+): (?=three )",                              r"\1 takes "),
     (r"Error parsing (\S+): Failed to parse key-value pairs!",       r"\1 takes names and values in pairs"),
+    (r"Error parsing (\S+): Could not find valid parse.*\['(.*)'\]", r"\1 cannot be '\2'"),
     (r"Error parsing training: ",                                    r""),  # what a recipe says of its fields
     (r"Error parsing (\S+): could not convert .* to float: ",        r"\1 takes FLOAT, and not "),
     (r"Error parsing (\S+): invalid literal for int\(\).*: (?=')",   r"\1 takes INT, and not "),

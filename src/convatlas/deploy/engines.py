@@ -5,11 +5,14 @@ prepared for batches of one size where a runtime plans its memory and its loops 
 """
 
 import contextlib
+import hashlib
 import io
+import json
 import logging
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -29,10 +32,8 @@ EngineName = Literal["eager", "compiled", "openvino", "int8", "onnxruntime"]
 Numbers = Literal["32", "bf16", "int8"]
 """In which an engine computes."""
 WORDS: dict[Numbers, str] = {"32": "float32", "bf16": "bf16", "int8": "int8"}
-INT8 = ("int8.bin", "int8.xml")
-"""The files in a run's folder that hold its network in eight bits."""
-MADE_OF = ["convatlas", "weights"]
-"""Where the second of them says what weights it was made of."""
+INT8 = ("int8.bin", "int8.xml", "int8.json")
+"""The files in a run's folder that hold its network in eight bits, and what those are and were made of."""
 Images = NDArray[np.uint8]
 Logits = NDArray[np.float32]
 
@@ -206,17 +207,22 @@ class EightBits(OpenVINO):
         """What was made and checked before, of the same weights."""
         import openvino
 
-        weights, graph = (self.folder / file for file in INT8) if self.folder else (Path(), Path())
-        if not graph.is_file():
+        anew = "convatlas bench RUN --int8 does it"
+        if self.folder is None or not (self.folder / INT8[-1]).is_file():
+            raise InputError(f"the engine int8 cannot be used: nothing was calibrated; {anew}")
+        weights, graph, about = (self.folder / file for file in INT8)
+        try:
+            made_of = json.loads(about.read_text(encoding="utf-8"))
+            damaged = [file for file in (weights, graph) if made_of[file.name] != digest_of(file)]
+        except (OSError, ValueError, LookupError, TypeError):
+            damaged = [about]
+        if damaged:
+            raise InputError(f"{damaged[0]} is damaged, or of another making than {about.name}; {anew} anew")
+        if made_of["weights"] != fingerprint(network.network):
             raise InputError(
-                "the engine int8 cannot be used: nothing was calibrated; convatlas bench RUN --int8 does it"
+                f"the engine int8 cannot be used: the run has other weights by now than were calibrated; {anew} anew"
             )
         model = openvino.Core().read_model(graph, weights)
-        if not model.has_rt_info(MADE_OF) or model.get_rt_info(MADE_OF).value != fingerprint(network.network):
-            raise InputError(
-                "the engine int8 cannot be used: the run has other weights by now than were calibrated; convatlas "
-                "bench RUN --int8 does it anew"
-            )
         model.reshape([self.batch_size, *self.size])
         return model
 
@@ -250,6 +256,12 @@ class ONNXRuntime(Engine):
 
 
 ENGINES: tuple[type[Engine], ...] = (Eager, Compiled, OpenVINO, EightBits, ONNXRuntime)
+
+
+def digest_of(file: Path) -> str:
+    """By which damage to a file is told. Raises OSError for a missing one."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, partial(hashlib.blake2b, digest_size=16)).hexdigest()
 
 
 def engine(name: EngineName) -> type[Engine]:

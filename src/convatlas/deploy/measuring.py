@@ -3,6 +3,7 @@
 import json
 import math
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -249,12 +250,16 @@ def kept_choices(folder: Path, device: str, network: Network) -> list[Choice]:
 
 
 def read_choice(folder: Path) -> dict[str, Any]:
-    """The content of the file, or nothing where it is damaged or of another version."""
+    """The content of the file, or nothing where there is none; if it is damaged, that is warned of."""
     try:
         content: dict[str, Any] = json.loads((folder / CHOICE).read_text(encoding="utf-8"))
         for kind, name in ((Choice, "choices"), (Timing, "timings")):
             for each in content[name]:
                 kind(**each)
         return content
+    except FileNotFoundError:
+        return {}
     except (OSError, ValueError, KeyError, TypeError):
+        said = f"{folder / CHOICE} cannot be read, and is passed over; convatlas bench {folder} writes it anew"
+        warnings.warn(said, RuntimeWarning, stacklevel=2)
         return {}

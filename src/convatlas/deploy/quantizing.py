@@ -1,5 +1,6 @@
 """Eight bits: a network whose weights and activations are whole numbers, made by NNCF for OpenVINO and checked."""
 
+import json
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from convatlas.data.images import Preparation
-from convatlas.deploy.engines import INT8, MADE_OF, Images, Prepared, engine, quiet
+from convatlas.deploy.engines import INT8, Images, Prepared, digest_of, engine, quiet
 from convatlas.errors import InputError, WorkError
-from convatlas.files import writing
+from convatlas.files import write_text, writing
 from convatlas.network import Network
 from convatlas.weights.bundle import fingerprint
 
@@ -85,7 +86,7 @@ def quantize(
 
 
 def write_eight_bits(network: Network, images: Preparation, pixels: Images, folder: Path) -> None:
-    """Calibrate the network on these images, and write what comes of it as OpenVINO's two files."""
+    """Calibrate the network on these images, and write what comes of it: OpenVINO's two files, and what they are."""
     import nncf
     import openvino
 
@@ -96,5 +97,6 @@ def write_eight_bits(network: Network, images: Preparation, pixels: Images, fold
         )
         calibration = nncf.Dataset([image[None] for image in pixels])
         eight = nncf.quantize(model, calibration, subset_size=len(pixels))
-        eight.set_rt_info(fingerprint(network), MADE_OF)
-        openvino.save_model(eight, folder / INT8[-1], compress_to_fp16=False)
+        openvino.save_model(eight, folder / INT8[1], compress_to_fp16=False)
+    about = {name: digest_of(folder / name) for name in INT8[:2]} | {"weights": fingerprint(network)}
+    write_text(folder / INT8[2], json.dumps(about, indent=2) + "\n")

@@ -1,5 +1,6 @@
 """Where the time of a training goes: a trace of some steps, and a page that names what most of it is spent on."""
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -62,6 +63,7 @@ def profiling(folder: Path | None, *, steps: int) -> Iterator[Callable[[], None]
     if folder is None:
         yield lambda: None
         return
+    os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # or else it says on stderr that it starts, and stops
     profiler = profile(acc_events=True)
     warm = min(WARM, steps // LEAST)
     last = min(warm + TRACED, steps)

@@ -233,6 +233,8 @@ class Recipe:
         for name in ("lr", "layer_decay"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} is above 0, and not {getattr(self, name)}")
+        if self.cache == "":
+            raise InputError("cache is a folder, and not empty; name it, or leave it out")
         if self.sharded and self.ema:
             raise InputError("a moving average is not kept of weights that are sharded; leave out ema or sharded")
         if self.thaw and self.freeze is None:

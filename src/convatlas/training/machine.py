@@ -29,10 +29,9 @@ from convatlas.wording import some
 COMPILED_FROM = 1_500_000
 """Images that a run trains on, epoch after epoch, from which compiling its network pays: a LeNet gains a fifth, which
 is then what the first compilation on a machine takes; the next one comes out of its cache."""
-
 SMALL = 10_000_000
 """Multiply-adds for an image up to which a network is worth compiling where large ones are not: a ResNet-20 (41
-million) and a ResNet-50 gain nothing without AMX."""
+million) and a ResNet-50 gain nothing without AMX (`benchmarks/limits.py`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -145,6 +145,8 @@ def test_an_engine_that_is_lost_is_told_and_the_next_takes_its_place(
 def test_what_cannot_be_asked_of_a_classifier_is_said(run: Run) -> None:
     with pytest.raises(InputError, match="there is no engine tensorrt; choose eager, compiled, openvino"):
         ca.load(run.directory, engine="tensorrt")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="a precision is for an engine that is named; add --engine"):
+        ca.load(run.directory, precision="bf16")
     classifier = ca.load(run.directory, device="auto")
     with pytest.raises(ValueError, match="top is at least 1, and not 0"):
         classifier.predict(Image.new("L", (28, 28)), top=0)
@@ -345,7 +347,8 @@ def test_eight_bits_are_checked_before_they_are_used_and_refused_where_they_lose
             with pytest.raises(InputError, match=r"int8\.\w+ is damaged, or .*; convatlas bench RUN --int8 does it an"):
                 ca.load(folder, engine="int8").predict(digits)
         (folder / name).write_bytes(content)
-    for verb, *more in (("predict", folder, folder), ("evaluate", folder)):
+    digits[0].save(tmp_path / "0.png")
+    for verb, *more in (("predict", folder, tmp_path / "0.png"), ("evaluate", folder)):
         said = convatlas(verb, *more, "--engine", "int8", "--precision", "bf16")
         assert said.status == 2
         assert said.err == "convatlas: int8 computes in eight bits; leave out --precision\n"

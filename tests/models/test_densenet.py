@@ -1,6 +1,7 @@
 """DenseNet against its Table 1 and Sec. 3, and its saving form against the plain one."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -137,6 +138,34 @@ def test_saving_memory_changes_no_logit_no_gradient_and_no_statistic(
     assert sum(key.endswith(".grad") for key in expected) == len(list(plain.parameters())) + 1
     for key, value in expected.items():
         assert torch.equal(value, found[key]), key
+
+
+@pytest.mark.parametrize("own", [{"momentum": None}, {"track_running_stats": False}], ids=str)
+def test_saving_leaves_an_unusual_normalisation_as_it_is(own: dict[str, Any]) -> None:
+    found = []
+    for saving in (False, True):
+        torch.manual_seed(0)
+        network = build("densenet_40_12", depth=13, saving=saving)
+        for parent in list(network.modules()):
+            for name, layer in parent.named_children():
+                if isinstance(layer, nn.BatchNorm2d):
+                    setattr(parent, name, nn.BatchNorm2d(layer.num_features, **own))
+        found.append(trained(network, torch.ones(4, 3, 16, 16).cumsum(3), fast=False))
+    for key, value in found[0].items():
+        assert torch.equal(value, found[1][key]), key
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_saving_changes_nothing_in_other_numbers(dtype: torch.dtype) -> None:
+    found = []
+    for saving in (False, True):
+        torch.manual_seed(0)
+        network = build("densenet_40_12", depth=13, saving=saving).to(dtype).train()
+        network(torch.ones(4, 3, 16, 16, dtype=dtype).cumsum(3)).sum().backward()
+        found.append([parameter.grad for parameter in network.parameters()])
+    for one, other in zip(*found, strict=True):
+        assert one is not None
+        assert torch.equal(one, other)
 
 
 def test_the_gradients_of_a_saving_network_cannot_be_differentiated_and_that_is_said() -> None:

@@ -178,6 +178,23 @@ def test_a_run_that_was_killed_at_once_tells_a_changed_recipe_and_finds_data_tha
     assert equal(ca.resume(run.directory, quiet=True), go(replace(recipe, data=str(moved)), tmp_path / "whole"))
 
 
+def test_a_run_on_files_that_a_pattern_names_is_resumed(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets
+
+    files = sorted(shapes.rglob("*.png"))
+    columns = {"image": [str(file) for file in files], "label": [file.parent.name for file in files]}
+    stored = datasets.Dataset.from_dict(columns).cast_column("image", datasets.Image())
+    stored.to_parquet(tmp_path / "part-0.parquet")
+    recipe = Recipe(model="resnet20", data=str(tmp_path / "part-*.parquet"), epochs=1, size=8)
+    with monkeypatch.context() as killed:
+        killed.setattr(loop, "train_epoch", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            go(recipe, tmp_path / "run")
+    assert equal(ca.resume(tmp_path / "run", quiet=True), go(recipe, tmp_path / "whole"))
+
+
 def test_images_that_came_and_went_are_named(shapes: Path, tmp_path: Path) -> None:
     run = go(Recipe(model="resnet20", data=str(shapes), epochs=2, size=8), tmp_path / "run")
     (run.directory / "results.json").unlink()

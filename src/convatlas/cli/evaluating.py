@@ -11,6 +11,7 @@ from convatlas.errors import InputError
 
 if TYPE_CHECKING:
     from convatlas.data import Indexed, Preparation
+    from convatlas.deploy.engines import Numbers
     from convatlas.training.evaluation import Answers, Trained
 
 ELSEWHERE = ("model", "weights", "mean", "std", "changes", "in_channels", "size")
@@ -62,8 +63,9 @@ class EvaluateOptions:
 def evaluate(words: list[str]) -> int:
     """Count how many images a trained network names rightly."""
     options = parse(EvaluateOptions, "evaluate", words)
-    if (options.engine, options.precision) == ("int8", "bf16"):
-        raise InputError("int8 computes in eight bits; leave out --precision")
+    from convatlas.deploy.engines import numbers_of
+
+    numbers = numbers_of(options.engine, options.precision)
     trained = from_elsewhere(options) if options.run is None else from_run(options, options.run)
 
     from convatlas.data import load_part
@@ -81,11 +83,10 @@ def evaluate(words: list[str]) -> int:
     if (options.engine, options.precision) == ("eager", "32"):
         answers = evaluate(trained.network, pixels, images, device=find_device(options.device))
     else:
-        answers = by_engine(options, trained, images, pixels)
+        answers = by_engine(options, numbers, trained, images, pixels)
     if options.json:
-        precision = "int8" if options.engine == "int8" else options.precision
         names = {"model": trained.bundle.model, "data": trained.source.name, "part": part}
-        names |= {"engine": options.engine, "precision": precision}
+        names |= {"engine": options.engine, "precision": numbers}
         print_json(names | {"skipped": len(pixels.skipped)} | answers.scores())
     else:
         print(f"{trained.source.name}, {part}: {scored(answers.scores())}")
@@ -95,7 +96,9 @@ def evaluate(words: list[str]) -> int:
     return 0
 
 
-def by_engine(options: EvaluateOptions, trained: "Trained", images: "Preparation", pixels: "Indexed") -> "Answers":
+def by_engine(
+    options: EvaluateOptions, numbers: "Numbers", trained: "Trained", images: "Preparation", pixels: "Indexed"
+) -> "Answers":
     """What an engine answers. Raises InputError where it lacks what it needs."""
     import numpy as np
     import torch
@@ -108,7 +111,7 @@ def by_engine(options: EvaluateOptions, trained: "Trained", images: "Preparation
     size = min(batch_of(pixels), len(pixels))
     made = engine(options.engine)(
         trained.network, images, batch_size=size, device=find_device(options.device),
-        precision="int8" if options.engine == "int8" else options.precision,
+        precision=numbers,
         folder=Path(options.run).expanduser() if options.run else None,
     )  # fmt: skip
     order = np.array_split(np.arange(len(pixels)), -(-len(pixels) // size))

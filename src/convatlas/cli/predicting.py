@@ -42,10 +42,6 @@ def predict(words: list[str]) -> int:
     options = parse(PredictOptions, "predict", words)
     if options.top < 1:
         raise InputError(f"--top is at least 1, and not {options.top}")
-    if options.precision != "32" and options.engine == "auto":
-        raise InputError("--precision is for an engine that is named; add --engine, or leave it out")
-    if options.precision != "32" and options.engine == "int8":
-        raise InputError("int8 computes in eight bits; leave out --precision")
     if options.json and options.csv:
         raise InputError("predict prints --json or --csv, and not both")
     paths = list(pictures(options.pictures))

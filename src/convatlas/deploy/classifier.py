@@ -18,7 +18,7 @@ from PIL import Image
 
 from convatlas.data.decoding import made_ahead
 from convatlas.data.images import Raw, UnreadableImageError
-from convatlas.deploy.engines import Engine, EngineName, Numbers
+from convatlas.deploy.engines import Engine, EngineName, Numbers, numbers_of
 from convatlas.deploy.engines import engine as engine_class
 from convatlas.deploy.measuring import Choice, kept_choices
 from convatlas.devices import Precision, cores, find_device
@@ -89,14 +89,15 @@ class Classifier(
         folder: Path | None = None,
     ) -> None:
         self.bundle, self.network, self.device, self.folder = bundle, network.eval(), device, folder
+        if engine is None and precision != "32":
+            raise InputError("a precision is for an engine that is named; add --engine, or leave out --precision")
         if engine is not None:
             engine_class(engine)  # which tells a name that is none
         _, height, width = bundle.images.size
         self.eager = Choice("eager", "32", max(1, PIXELS // (height * width)))
         self.choices = list(choices)
         """Faster engines, the fastest first."""
-        numbers: Numbers = "int8" if engine == "int8" else precision
-        self.asked = engine and Choice(engine, numbers, self.eager.batch_size)
+        self.asked = engine and Choice(engine, numbers_of(engine, precision), self.eager.batch_size)
         self.engines: dict[Choice, Engine] = {}
         self.answered = Counter[tuple[EngineName, Numbers]]()
         """How many pictures each engine was asked about, in which numbers."""

@@ -8,7 +8,16 @@ import psutil
 import torch
 
 from convatlas.deploy.engines import ENGINES, EightBits
-from convatlas.devices import can_compile, compiles_large, cores, fast_bf16, find_device, instructions, processor
+from convatlas.devices import (
+    can_compile,
+    compiles_large,
+    cores,
+    fast_bf16,
+    find_device,
+    free_memory,
+    instructions,
+    processor,
+)
 
 
 class Finding(NamedTuple):
@@ -31,7 +40,7 @@ def examine() -> list[Finding]:
     findings = [
         Finding("processor", f"{processor('cpu')}, {cores()} cores, {torch.get_num_threads()} threads"),
         Finding("instructions", ", ".join(fast) or platform.machine()),
-        Finding("memory", f"{memory.total / 2**30:.0f} GB, of which {memory.available / 2**30:.0f} are free"),
+        Finding("memory", f"{memory.total / 2**30:.0f} GB, of which {free_memory() / 2**30:.0f} are free"),
         Finding("GPU", processor("cuda") if device == "cuda" else {"mps": "Apple's"}.get(device, "none")),
         Finding(
             "precision",

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from convatlas.data.images import Preparation
-from convatlas.devices import can_compile, exact
+from convatlas.devices import Precision, can_compile, exact
 from convatlas.errors import InputError
 from convatlas.network import Network
 from convatlas.weights.bundle import fingerprint
@@ -270,6 +270,15 @@ def engine(name: EngineName) -> type[Engine]:
     if name not in names:
         raise InputError(f"there is no engine {name}; choose {', '.join(names)}")
     return names[name]
+
+
+def numbers_of(name: EngineName, precision: Precision) -> Numbers:
+    """In which an engine computes that is asked for a precision. Raises InputError where it has its own."""
+    if name != "int8":
+        return precision
+    if precision != "32":
+        raise InputError("int8 computes in eight bits; leave out --precision")
+    return "int8"
 
 
 @contextlib.contextmanager

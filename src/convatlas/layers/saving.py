@@ -58,7 +58,8 @@ def composite(
 
     saving = scratch is not None and torch.is_grad_enabled() and not torch.compiler.is_compiling()
     # A GPU's memory is not cut up by what comes and goes, and cuDNN is quick at statistics.
-    lean = saving and type(norm) is nn.BatchNorm2d and norm.training and pieces[0].device.type == "cpu"
+    plain = type(norm) is nn.BatchNorm2d and norm.track_running_stats and norm.momentum is not None
+    lean = saving and plain and norm.training and pieces[0].device.type == "cpu"
     if not saving:
         return whole(*pieces)
     statistics: list[Tensor] = []

@@ -13,6 +13,7 @@ from types import FrameType
 import torch
 
 from convatlas.data.batches import Shard, Step, in_order
+from convatlas.data.tables import is_pattern
 from convatlas.devices import exact, out_of_memory
 from convatlas.errors import InputError, WorkError
 from convatlas.training import machine as machines
@@ -133,7 +134,7 @@ def go_on(run: Run, shard: Shard, display: Display, *, asked: Recipe | None = No
     if (run.directory / "results.json").is_file() and run.results["status"] == "done":
         display.say(f"{run.directory} has ended already; there is nothing to go on with")
         return run
-    if Path(recipe.data).is_absolute() and not Path(recipe.data).exists():
+    if Path(recipe.data).is_absolute() and not is_pattern(recipe.data) and not Path(recipe.data).exists():
         raise InputError(
             f"{recipe.data}, which {run.directory} learns from, is not there any more; put it back, or write where it "
             f"is now as data in {run.directory / 'recipe.yaml'}"
